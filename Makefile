@@ -1,0 +1,49 @@
+# Every target CI calls is one a person calls. `make help` lists them.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format lock bench-start bench-signals clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The lock file is the stamp: a changed lock rebuilds the environment.
+$(BIN)/.ready: requirements-dev.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup: $(BIN)/.ready ## build .venv from the locked requirements
+
+demo: $(BIN)/.ready ## run the whole system on this machine; FILES="a.csv b.gz" brings your own
+	$(BIN)/python -m app demo $(FILES)
+
+test: $(BIN)/.ready ## run the test suite; ARGS="-k lease" goes to pytest
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(BIN)/.ready ## lint, format, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(BIN)/.ready ## rewrite the code as `make check` wants it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(BIN)/.ready ## bring the locked requirements up to date
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --no-annotate --extra dev --unsafe-package sqs-file-processor --no-emit-package sqs-file-processor --output-file requirements-dev.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --no-annotate --constraint requirements-dev.txt --output-file requirements.txt pyproject.toml
+
+bench-start: $(BIN)/.ready ## whole life of a one-message process, beside bare boto3 and aiobotocore scripts
+	$(BIN)/python bench/start.py
+
+bench-signals: $(BIN)/.ready ## lateness of heartbeats, time from SIGTERM to exit
+	$(BIN)/python bench/signals.py
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Processes large S3 objects, one SQS message a pod."""

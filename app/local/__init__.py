@@ -1,0 +1,1 @@
+"""The system on one machine: a local AWS, KEDA's arithmetic, processes as pods."""

@@ -1,0 +1,77 @@
+"""What all tests share: the local AWS, and a skip that counts as a failure in CI."""
+
+import os
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faults.proxy import FaultProxy
+from harness.aws import Clients, Scene, client
+from harness.launch import Launcher
+from harness.server import moto_server
+
+
+@pytest.fixture(scope="session")
+def aws() -> Iterator[Clients]:
+    """The local AWS of this test session; its process is stopped at the end."""
+    with moto_server() as url:
+        yield Clients.of(url)
+
+
+@pytest.fixture
+def scene(aws: Clients) -> Scene:
+    """Fresh buckets and queues, under names that no other test has."""
+    return Scene(aws)
+
+
+@pytest.fixture
+def proxy(aws: Clients) -> Iterator[FaultProxy]:
+    """A fault proxy in front of the local AWS, with an empty plan."""
+    with FaultProxy(aws.url) as running:
+        yield running
+
+
+@pytest.fixture
+def s3(proxy: FaultProxy) -> Any:
+    """S3 through the proxy."""
+    return client("s3", proxy.url, read_timeout=5)
+
+
+@pytest.fixture
+def sqs(proxy: FaultProxy) -> Any:
+    """SQS through the proxy."""
+    return client("sqs", proxy.url, read_timeout=5)
+
+
+@pytest.fixture
+def start(scene: Scene, proxy: FaultProxy, tmp_path: Path) -> Iterator[Launcher]:
+    """Starts workers on the scene, through the proxy."""
+    launcher = Launcher(scene, proxy, tmp_path)
+    yield launcher
+    launcher.close()
+
+
+def _in_ci() -> bool:
+    return os.environ.get("CI", "").lower() == "true"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A machine that lacks a server may skip its tests, except in CI, which must have it."""
+    report = yield
+    # An expected failure is reported as skipped too, but says so.
+    if _in_ci() and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which is a failure in CI: {report.longreprtext}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for modules that are skipped as a whole."""
+    report = yield
+    if _in_ci() and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which is a failure in CI: {report.longreprtext}"
+    return report

@@ -1,0 +1,1 @@
+"""A TCP proxy that does to the calls of a process under test what networks do to them."""

@@ -1,0 +1,75 @@
+"""Starts workers on a scene, through the proxy, with the settings that most tests want."""
+
+import textwrap
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from faults.proxy import FaultProxy
+
+from harness.aws import Scene
+from harness.process import PRELUDE, Worker
+from harness.server import CREDENTIALS
+
+
+@dataclass(slots=True)
+class Launcher:
+    """Call it with the source of a handlers' module to get a worker that runs it.
+
+    Where the source names no `ROUTES`, its function `handle` takes every object.
+    """
+
+    scene: Scene
+    proxy: FaultProxy
+    folder: Path
+    _stack: ExitStack = field(default_factory=ExitStack)
+    _workers: list[Worker] = field(default_factory=list)
+
+    def __call__(
+        self, handlers: str, *, arguments: tuple[str, ...] = ("run",), **env: str
+    ) -> Worker:
+        """Start `python -m app` in a folder of its own; `env` comes on top of the usual."""
+        folder = self.folder / f"pod-{len(self._workers)}"
+        folder.mkdir()
+        (folder / "handlers.py").write_text(handlers_module(handlers))
+        variables = self.environment(folder) | env
+        worker = Worker(folder, {n: v for n, v in variables.items() if v}, arguments)
+        self._workers.append(worker)
+        return self._stack.enter_context(worker)
+
+    def environment(self, folder: Path) -> dict[str, str]:
+        """The variables that a worker gets unless a test says otherwise."""
+        return {
+            "AWS_ENDPOINT_URL": self.proxy.url,
+            "QUEUE_URL": self.scene.queue_url,
+            "ALLOWED_BUCKETS": self.scene.bucket,
+            "OUTPUT_URL": f"s3://{self.scene.output_bucket}/out",
+            "WAIT_SECONDS": "1",
+            "GRACE_SECONDS": "10",
+            "READY_FILE": str(folder / "ready"),
+            "TERMINATION_LOG": str(folder / "termination-log"),
+            "SPOOL_DIR": str(folder),
+            "POD_NAME": folder.name,
+            "JOB_NAME": "job-of-the-test",
+        }
+
+    def close(self) -> None:
+        """End every worker, show what it wrote, and hold it to what is never written."""
+        secrets = {CREDENTIALS["AWS_SECRET_ACCESS_KEY"], CREDENTIALS["AWS_ACCESS_KEY_ID"]}
+        secrets |= {
+            call.parameters["ReceiptHandle"]
+            for call in self.proxy.calls(service="sqs")
+            if "ReceiptHandle" in call.parameters
+        }
+        with self._stack:
+            for worker in self._workers:
+                print(f"--- {worker.folder.name}\n{worker.stdout}{worker.stderr}")  # noqa: T201
+                written = worker.stdout + worker.stderr
+                assert not any(secret in written for secret in secrets), "a secret was logged"
+
+
+def handlers_module(source: str) -> str:
+    """The text of a handlers' module, with the imports that handlers need."""
+    body = textwrap.dedent(source)
+    routes = "" if "ROUTES" in body else '\nROUTES = [Route("*", handle)]\n'
+    return PRELUDE + body + routes

@@ -146,9 +146,7 @@ def _parse_eventbridge(value: dict[str, Any]) -> Notification:
     return Notification((_reference(detail.bucket, detail.object, encoded=False),))
 
 
-def _reference(
-    bucket: _Bucket, found: _Object | _EventBridgeObject, *, encoded: bool
-) -> ObjectRef:
+def _reference(bucket: _Bucket, found: _Object | _EventBridgeObject, *, encoded: bool) -> ObjectRef:
     # S3 form-encodes the key (a plus is a space); EventBridge does not encode it at all.
     key = _unquote(found.key) if encoded else found.key
     if not bucket.name or not key:

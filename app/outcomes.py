@@ -135,6 +135,8 @@ class FailureError(Exception):
 
     outcome = Outcome.RETRY
     reason = Reason.HANDLER_ERROR
+    # Seconds until the next attempt, None for the usual back-off.
+    after: float | None = None
 
 
 class RejectedError(FailureError):
@@ -166,7 +168,7 @@ class Retry(FailureError):  # noqa: N818 - a verb, as handlers say it
         self.after = after
 
 
-class Interrupted(BaseException):  # noqa: N818 - like KeyboardInterrupt, and as little an error
+class Interrupted(BaseException):
     """Raised by a plain `def` handler's next call once its attempt is to stop."""
 
 
@@ -201,11 +203,25 @@ class ConfigurationError(FailureError):
 
 def result_of(error: BaseException) -> Result:
     """The outcome that what a handler raised stands for."""
-    text = f"{type(error).__name__}: {error}".rstrip(": ")
+    if isinstance(error, HandlerError):
+        return Result(error.outcome, error.reason, str(error), error.after)
+    if isinstance(error, ConfigurationError):
+        return Result(error.outcome, error.reason, str(error))
+    text = f"{type(error).__name__}: {error}".removesuffix(": ")
     if isinstance(error, FailureError):
-        after = error.after if isinstance(error, Retry) else None
-        return Result(error.outcome, error.reason, text, after)
+        return Result(error.outcome, error.reason, text, error.after)
     return Result(Outcome.RETRY, Reason.HANDLER_ERROR, text)
+
+
+class HandlerError(FailureError):
+    """What a handler raised, with the outcome it stands for."""
+
+    def __init__(self, error: BaseException) -> None:
+        result = result_of(error)
+        super().__init__(result.error)
+        self.outcome = result.outcome
+        self.reason = result.reason or self.reason
+        self.after = result.after_seconds
 
 
 def worst(results: list[Result]) -> Result:

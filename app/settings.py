@@ -142,9 +142,7 @@ class _Reader:
         return self._env.get(name, "").strip() or None
 
 
-def _within(
-    kind: Callable[[str], T], low: float, high: float | None
-) -> Callable[[str], T | None]:
+def _within(kind: Callable[[str], T], low: float, high: float | None) -> Callable[[str], T | None]:
     def parse(text: str) -> T | None:
         value = kind(text)
         fits = value >= low and (high is None or value <= high)  # type: ignore[operator]
@@ -154,7 +152,9 @@ def _within(
 
 
 def _range(article: str, low: float, high: float | None) -> str:
-    return f"{article} number " + (f"of at least {low}" if high is None else f"from {low} to {high}")
+    return f"{article} number " + (
+        f"of at least {low}" if high is None else f"from {low} to {high}"
+    )
 
 
 def _one_of(options: tuple[str, ...]) -> Callable[[str], str | None]:
@@ -274,9 +274,7 @@ def _read(env: Mapping[str, str]) -> Settings:
     return settings
 
 
-def _required(
-    read: _Reader, name: str, parse: Callable[[str], T | None], expected: str
-) -> T | Any:
+def _required(read: _Reader, name: str, parse: Callable[[str], T | None], expected: str) -> T | Any:
     value = read.take(name, None, parse, expected)
     if value is None and read.text(name) is None:
         read.complain(name, expected)

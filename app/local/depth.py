@@ -1,5 +1,6 @@
 """The depth of a queue, read as KEDA reads it: sqs:GetQueueAttributes and nothing else."""
 
+from collections.abc import Callable
 from typing import Any
 
 import anyio.to_thread
@@ -20,11 +21,25 @@ class PollError(Exception):
     """The queue could not be read this time; the next poll may succeed."""
 
 
-class DepthReader:
-    """Reads the three counts of one queue, with what the SDK finds in the environment."""
+def sqs_client() -> Any:
+    """A client as the environment configures it."""
+    import boto3
+    from botocore.config import Config
 
-    def __init__(self, queue_url: str) -> None:
+    retries = {"mode": "standard", "total_max_attempts": 2}
+    return boto3.client("sqs", config=Config(connect_timeout=3, read_timeout=10, retries=retries))
+
+
+class DepthReader:
+    """Reads the three counts of one queue.
+
+    Args:
+        create_client: makes the boto3 client, at the first call.
+    """
+
+    def __init__(self, queue_url: str, create_client: Callable[[], Any] = sqs_client) -> None:
         self._queue_url = queue_url
+        self._create_client = create_client
         self._client: Any = None
 
     async def __call__(self) -> QueueDepth:
@@ -37,7 +52,7 @@ class DepthReader:
         return await anyio.to_thread.run_sync(self._read, abandon_on_cancel=True)
 
     def _read(self) -> QueueDepth:
-        from botocore.exceptions import (  # noqa: PLC0415 - the SDK is slow to import
+        from botocore.exceptions import (
             BotoCoreError,
             ClientError,
             ConnectionError,  # noqa: A004 - its name there
@@ -57,7 +72,7 @@ class DepthReader:
         return QueueDepth(**{field: int(counts[name]) for field, name in _ATTRIBUTES.items()})
 
     def _counts(self) -> dict[str, str]:
-        self._client = self._client or _sqs_client()
+        self._client = self._client or self._create_client()
         answer = self._client.get_queue_attributes(
             QueueUrl=self._queue_url, AttributeNames=list(_ATTRIBUTES.values())
         )
@@ -73,11 +88,3 @@ class DepthReader:
 def _may_pass(response: dict[str, Any]) -> bool:
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return status >= _SERVER_ERROR or response.get("Error", {}).get("Code") in _THROTTLED
-
-
-def _sqs_client() -> Any:
-    import boto3  # noqa: PLC0415 - slow, and not needed to say what is wrong with a command line
-    from botocore.config import Config  # noqa: PLC0415
-
-    retries = {"mode": "standard", "total_max_attempts": 2}
-    return boto3.client("sqs", config=Config(connect_timeout=3, read_timeout=10, retries=retries))

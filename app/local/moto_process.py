@@ -9,7 +9,7 @@ import sys
 
 def main() -> None:
     """Serve on a free port of 127.0.0.1 until the end of stdin."""
-    from moto.server import ThreadedMotoServer  # noqa: PLC0415 - only this process needs it
+    from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)

@@ -44,7 +44,7 @@ class Scaler:
         grace_seconds: from SIGTERM to SIGKILL when the scaler is stopped.
     """
 
-    def __init__(  # noqa: PLR0913 - each is one of the outside's parts or times
+    def __init__(
         self,
         job: ScaledJob,
         read_depth: Callable[[], Awaitable[QueueDepth]],

@@ -67,7 +67,7 @@ _DEFAULT_GRACE_SECONDS = 50.0
     is_flag=True,
     help="Exit 0 once two polls found the queue empty and no pod running.",
 )
-def scale(  # noqa: PLR0913 - one for each option
+def scale(
     polling_interval: float,
     max_replicas: int,
     min_replicas: int,

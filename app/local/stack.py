@@ -155,8 +155,8 @@ async def _stop(server: Process) -> None:
 
 
 def _client(service: str, endpoint_url: str) -> Any:
-    import boto3  # noqa: PLC0415 - slow to import
-    from botocore.config import Config  # noqa: PLC0415
+    import boto3
+    from botocore.config import Config
 
     session = boto3.Session(
         aws_access_key_id=_CREDENTIALS["AWS_ACCESS_KEY_ID"],

@@ -1,0 +1,107 @@
+"""Translates what the SDK and the HTTP library raise into this program's errors, in one place."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import aiohttp
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
+
+from app.outcomes import (
+    ConfigurationError,
+    FailureError,
+    MessageGoneError,
+    OutsideError,
+    Reason,
+    RejectedError,
+)
+
+_GONE_CODES = {"MessageNotInflight", "ReceiptHandleIsInvalid", "InvalidIdFormat"}
+# SQS says these in the text of a plain InvalidParameterValue.
+_GONE_TEXTS = ("does not exist or is not available", "has expired", "not available for visibility")
+_THROTTLED_CODES = {
+    "RequestThrottled",
+    "ThrottlingException",
+    "Throttling",
+    "TooManyRequestsException",
+    "RequestLimitExceeded",
+    "OverLimit",
+    "KmsThrottled",
+    "SlowDown",
+    "ServiceUnavailable",
+    "503",
+}
+_CREDENTIAL_CODES = {
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "TokenRefreshRequired",
+    "InvalidToken",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "RequestExpired",
+    "RequestTimeTooSkewed",
+}
+_DENIED_CODES = {"AccessDenied", "AccessDeniedException", "Forbidden", "403", "KmsAccessDenied"}
+_MISSING_CODES = {
+    "NoSuchKey",
+    "NoSuchBucket",
+    "NoSuchVersion",
+    "404",
+    "NotFound",
+    "MethodNotAllowed",
+}
+_CHANGED_CODES = {"PreconditionFailed", "412", "InvalidRange", "416"}
+_REASONS = (
+    (_THROTTLED_CODES, Reason.THROTTLED),
+    (_CREDENTIAL_CODES, Reason.CREDENTIALS),
+    (_CHANGED_CODES, Reason.OBJECT_CHANGED),
+    (_DENIED_CODES, Reason.ACCESS_DENIED),
+)
+_QUEUE_MISSING_CODES = {"QueueDoesNotExist", "NonExistentQueue"}
+
+
+def codes_of(error: ClientError) -> set[str]:
+    """Every name AWS gives an error, without its service's prefix.
+
+    The JSON protocol of SQS has a `Code` and the older `QueryErrorCode`; either may be the one
+    that is documented.
+    """
+    found = error.response.get("Error", {})
+    names = (found.get("Code"), found.get("QueryErrorCode"))
+    return {str(name).rpartition(".")[2].rpartition("#")[2] for name in names if name}
+
+
+@contextmanager
+def translated(action: str) -> Iterator[None]:
+    """Let errors of the SDK leave this block as this program's; `action` says what was tried."""
+    try:
+        yield
+    except ClientError as error:
+        raise of_client_error(error, action) from error
+    except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:
+        raise OutsideError(Reason.CREDENTIALS, f"{action}: {error}") from error
+    except (TimeoutError, HTTPClientError, BotoCoreError, aiohttp.ClientError, OSError) as error:
+        text = f"{action}: {type(error).__name__}: {error}"
+        raise OutsideError(Reason.TRANSPORT, text) from error
+
+
+def of_client_error(error: ClientError, action: str) -> FailureError:
+    """The error that an answer of AWS stands for."""
+    codes = codes_of(error)
+    text = f"{action}: {error}"
+    if codes & _GONE_CODES or any(phrase in str(error) for phrase in _GONE_TEXTS):
+        return MessageGoneError(text)
+    if codes & _QUEUE_MISSING_CODES:
+        return ConfigurationError(f"QUEUE_URL: {text}")
+    if codes & _MISSING_CODES:
+        return RejectedError(Reason.OBJECT_MISSING, text)
+    reason = next((reason for known, reason in _REASONS if codes & known), Reason.TRANSPORT)
+    return OutsideError(reason, text)

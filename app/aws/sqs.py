@@ -1,0 +1,122 @@
+"""SQS as the ports want it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from app import clock
+from app.aws.errors import translated
+from app.ports import Message
+
+
+class SqsQueue:
+    """Receives and settles the messages of one queue.
+
+    Args:
+        dlq_url: where dead letters go; None looks it up in the queue's redrive policy.
+    """
+
+    def __init__(self, client: Any, queue_url: str, dlq_url: str | None) -> None:
+        self._client = client
+        self._queue_url = queue_url
+        self._dlq_url = dlq_url
+
+    async def receive(self, wait_seconds: int, visibility_seconds: int) -> Message | None:
+        """Poll once; None where nothing came."""
+        requested_at = clock.now()
+        with translated("receiving"):
+            answer = await self._client.receive_message(
+                QueueUrl=self._queue_url,
+                MaxNumberOfMessages=1,
+                WaitTimeSeconds=wait_seconds,
+                VisibilityTimeout=visibility_seconds,
+                MessageAttributeNames=["All"],
+                MessageSystemAttributeNames=["All"],
+            )
+        found = answer.get("Messages")
+        return _message(found[0], requested_at) if found else None
+
+    async def hide(self, message: Message, seconds: int) -> None:
+        """Make the message invisible for so long from now; 0 releases it."""
+        with translated("changing the visibility"):
+            await _change_visibility(self._client, self._queue_url, message, seconds)
+
+    async def delete(self, message: Message) -> None:
+        """Delete the message."""
+        with translated("deleting the message"):
+            await self._client.delete_message(
+                QueueUrl=self._queue_url, ReceiptHandle=message.handle
+            )
+
+    async def bury(self, message: Message, letter: Mapping[str, str]) -> bool:
+        """Send the body, unchanged, to the dead letters; False where there is no such queue."""
+        with translated("sending the dead letter"):
+            url = self._dlq_url or await self._find_dlq()
+            if url is None:
+                return False
+            self._dlq_url = url
+            written = {
+                name: {"DataType": "String", "StringValue": text} for name, text in letter.items()
+            }
+            await self._client.send_message(
+                QueueUrl=url,
+                MessageBody=message.body,
+                MessageAttributes={**message.attributes, **written},
+                **_fifo(url, message),
+            )
+            return True
+
+    async def _find_dlq(self) -> str | None:
+        answer = await self._client.get_queue_attributes(
+            QueueUrl=self._queue_url, AttributeNames=["RedrivePolicy"]
+        )
+        policy = answer.get("Attributes", {}).get("RedrivePolicy")
+        if not policy:
+            return None
+        arn = str(msgspec.json.decode(policy)["deadLetterTargetArn"])
+        account, name = arn.split(":")[4:6]
+        found = await self._client.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)
+        return str(found["QueueUrl"])
+
+
+class SqsExtender:
+    """Renews leases over a client that nothing else uses."""
+
+    def __init__(self, client: Any, queue_url: str) -> None:
+        self._client = client
+        self._queue_url = queue_url
+
+    async def extend(self, message: Message, seconds: int) -> None:
+        """Keep the message invisible for so long from now."""
+        with translated("renewing the lease"):
+            await _change_visibility(self._client, self._queue_url, message, seconds)
+
+
+async def _change_visibility(client: Any, queue_url: str, message: Message, seconds: int) -> None:
+    await client.change_message_visibility(
+        QueueUrl=queue_url, ReceiptHandle=message.handle, VisibilityTimeout=seconds
+    )
+
+
+def _message(found: Mapping[str, Any], requested_at: float) -> Message:
+    system = found.get("Attributes", {})
+    return Message(
+        id=found["MessageId"],
+        body=found["Body"],
+        handle=found["ReceiptHandle"],
+        receive_count=int(system.get("ApproximateReceiveCount", 1)),
+        sent_at=int(system.get("SentTimestamp", 0)) / 1000,
+        requested_at=requested_at,
+        attributes=found.get("MessageAttributes", {}),
+        group_id=system.get("MessageGroupId"),
+    )
+
+
+def _fifo(url: str, message: Message) -> dict[str, str]:
+    if not url.endswith(".fifo"):
+        return {}
+    return {
+        "MessageGroupId": message.group_id or message.id,
+        "MessageDeduplicationId": message.id,
+    }

@@ -1,0 +1,19 @@
+"""Where the program begins: signals first, then the slow imports, then the command."""
+
+import sys
+from pathlib import Path
+
+from app.stop import Stop
+
+
+def main() -> None:
+    """Run the command that the command line names, and exit with its code."""
+    stop = Stop()
+    stop.install()
+    # A user's handlers are found in the working directory, also by the installed script.
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    from app.commands import program
+
+    program(obj=stop, prog_name="sqs-file-processor")

@@ -1,0 +1,151 @@
+"""`run`, the pod's main process: opens the adapters, joins them, picks the exit code."""
+
+import asyncio
+import os
+import sys
+from contextlib import AsyncExitStack
+
+import anyio
+import click
+
+from app import clock, routes
+from app.aws import clients
+from app.aws.s3 import S3Store
+from app.aws.sqs import SqsExtender, SqsQueue
+from app.handler import Route
+from app.lease import call_seconds
+from app.outcomes import EXIT_CODES, ConfigurationError, Outcome, Reason, Result, result_of
+from app.podfiles import write_last_words
+from app.runtime import Ending, Runtime
+from app.settings import Settings, SettingsError
+from app.stop import Stop
+from app.telemetry import Telemetry, logs
+from app.worker import Stores, Worker
+from app.workshop import Workshop
+
+WORKSHOP_CLOSE_SECONDS = 2.0
+
+
+@click.command()
+@click.pass_obj
+def run(stop: Stop) -> None:
+    """Receive one message, process the object it names, settle it, exit."""
+    try:
+        settings = Settings.from_env(os.environ)
+    except SettingsError as error:
+        for complaint in error.complaints:
+            click.echo(complaint, err=True)
+        raise SystemExit(EXIT_CODES[Outcome.MISCONFIGURED]) from None
+    process = _Process(settings, stop)
+    raise SystemExit(process.finish(process.run()))
+
+
+class _Process:
+    """One run, from its configuration to its last log line."""
+
+    def __init__(self, settings: Settings, stop: Stop) -> None:
+        self.settings = settings
+        self.stop = stop
+        self.began = clock.now()
+        self.runtime: Runtime | None = None
+        ids = {"job_id": settings.job_name, "pod_name": settings.pod_name}
+        if settings.pod_namespace:
+            ids["namespace"] = settings.pod_namespace
+        logs.configure(ids, level=settings.log_level, fmt=settings.log_format)
+        self.telemetry = Telemetry()
+
+    def run(self) -> Ending:
+        """Everything between the first log line and the last."""
+        self.telemetry.job_started(
+            handlers=self.settings.handlers,
+            visibility_strategy=self.settings.visibility_strategy,
+            visibility_timeout=self.settings.visibility_timeout,
+            deduplication="off: no LEDGER_URL",
+        )
+        try:
+            found = routes.load(self.settings)
+            return anyio.run(self._serve, found, backend_options={"use_uvloop": True})
+        except ConfigurationError as error:
+            return self._misconfigured(error)
+        except SystemExit as error:
+            if self.stop.signal is None:
+                text = f"HANDLERS: {self.settings.handlers!r} is not usable: it exits: {error}"
+                return self._misconfigured(ConfigurationError(text))
+            self.telemetry.stop_requested(self.stop.signal.name, "starting")
+            result = Result(Outcome.INTERRUPTED, Reason.STOPPED)
+            return Ending(result, self.stop.exit_code)
+
+    async def _serve(self, found: list[Route]) -> Ending:
+        self.stop.attach(asyncio.get_running_loop())
+        workshop = Workshop()
+        workshop.start()
+        async with AsyncExitStack() as stack:
+            # Opened where it will be used, while the poll waits.
+            objects = S3Store(
+                clients.S3Source(self.settings.read_connections),
+                self.settings.expected_bucket_owner,
+            )
+            workshop.submit(objects.warm())
+            self.runtime = await self._assemble(found, stack, workshop, objects)
+            ending = await self.runtime.run()
+            if ending.stuck:
+                self._end_around_handler(ending, workshop)
+            closing = workshop.submit(objects.close())
+            with anyio.move_on_after(WORKSHOP_CLOSE_SECONDS):
+                await closing.stopped.wait()
+        if not workshop.close(WORKSHOP_CLOSE_SECONDS):
+            # A thread that a handler left behind in a blocking call; nothing of it is awaited.
+            os._exit(self.finish(ending))
+        return ending
+
+    async def _assemble(
+        self, found: list[Route], stack: AsyncExitStack, workshop: Workshop, objects: S3Store
+    ) -> Runtime:
+        settings = self.settings
+        session = clients.session()
+        queue = await clients.sqs(session, stack, settings.wait_seconds)
+        renewals = await clients.lease_sqs(
+            session, stack, *call_seconds(settings.visibility_timeout)
+        )
+        commits = S3Store(clients.S3Source(0), settings.expected_bucket_owner)
+        stack.push_async_callback(commits.close)
+        stores = Stores(objects, objects, commits)
+        return Runtime(
+            settings,
+            found,
+            SqsQueue(queue, settings.queue_url, settings.dlq_url),
+            SqsExtender(renewals, settings.queue_url),
+            Worker(settings, workshop, stores, self.telemetry),
+            self.telemetry,
+            self.stop,
+        )
+
+    def _end_around_handler(self, ending: Ending, workshop: Workshop) -> None:
+        """End the process although a handler still runs; its message comes back by itself."""
+        self.telemetry.handler_stuck(ending.result.reason or "", workshop.stack())
+        os._exit(self.finish(ending))
+
+    def _misconfigured(self, error: ConfigurationError) -> Ending:
+        result = result_of(error)
+        return Ending(result, EXIT_CODES[result.outcome])
+
+    def finish(self, ending: Ending) -> int:
+        """Say how it ended, to the log, to Kubernetes and to who reads the terminal."""
+        result = ending.result
+        self.telemetry.job_finished(
+            result,
+            ending.exit_code,
+            seconds=clock.now() - self.began,
+            bytes_read=self.runtime.bytes_read if self.runtime else 0,
+            messages=self.runtime.messages if self.runtime else 0,
+        )
+        words = {
+            "outcome": result.outcome,
+            "exit_code": ending.exit_code,
+            "reason": result.reason,
+            "message_id": ending.message_id,
+        }
+        write_last_words(self.settings.termination_log, words, self.telemetry)
+        if result.outcome is Outcome.MISCONFIGURED:
+            print(result.error, file=sys.stderr)  # noqa: T201 - for people, as other complaints
+        return ending.exit_code

@@ -1,0 +1,89 @@
+"""Bytes to lines, with their offsets; no I/O."""
+
+from collections.abc import Iterator
+from operator import length_hint
+
+from app.outcomes import Reason, RejectedError
+
+MAX_LINE_BYTES = 64 << 20
+
+
+class Splitter:
+    """Cuts a stream of pieces into lines.
+
+    Args:
+        terminator: what ends a line; it is not part of the line.
+        start: the offset of the first byte that will be fed.
+        max_line_bytes: a line longer than this is corrupt data.
+    """
+
+    def __init__(
+        self, terminator: bytes = b"\n", start: int = 0, max_line_bytes: int = MAX_LINE_BYTES
+    ) -> None:
+        if not terminator:
+            raise ValueError("a line terminator needs at least one byte")
+        self._terminator = terminator
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._most = max_line_bytes
+        self.offset = start
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """The lines that end in this piece, without their terminators.
+
+        Raises:
+            RejectedError: `corrupt_data`, where a line grows beyond the bound.
+        """
+        if self._terminator not in piece and not self._straddles(piece):
+            self._hold(piece)
+            return []
+        # Joined once per piece, not per line; a long line's pieces are joined when it ends.
+        lines = b"".join((*self._held, piece)).split(self._terminator)
+        rest = lines.pop()
+        self._held.clear()
+        self._held_bytes = 0
+        self._hold(rest)
+        if len(piece) > self._most or (lines and len(lines[0]) > self._most):
+            self._check_each(lines)
+        return lines
+
+    def finish(self) -> list[bytes]:
+        """The last line, where the stream does not end with a terminator."""
+        rest = b"".join(self._held)
+        self._held.clear()
+        self._held_bytes = 0
+        return [rest] if rest else []
+
+    def length(self, lines: list[bytes], *, last: bool = False) -> int:
+        """How many bytes of the stream these lines took up."""
+        ends = len(lines) - last
+        return sum(map(len, lines)) + ends * len(self._terminator)
+
+    def _straddles(self, piece: bytes) -> bool:
+        """Whether a terminator of several bytes ends in this piece but began before it."""
+        width = len(self._terminator) - 1
+        if not width or not self._held:
+            return False
+        tail = b"".join(self._held)[-width:]
+        return self._terminator in tail + piece[:width]
+
+    def _hold(self, rest: bytes) -> None:
+        if rest:
+            self._held.append(rest)
+            self._held_bytes += len(rest)
+        if self._held_bytes > self._most:
+            self._check_each([b"".join(self._held)])
+
+    def _check_each(self, lines: list[bytes]) -> None:
+        for line in lines:
+            if len(line) > self._most:
+                text = f"a line is longer than {self._most} bytes"
+                raise RejectedError(Reason.CORRUPT_DATA, text)
+
+
+def consumed(lines: list[bytes], iterator: Iterator[bytes]) -> list[bytes]:
+    """The lines that a list's iterator has handed out so far.
+
+    Asking the iterator what it has left costs nothing per line, which counting would.
+    """
+    return lines[: len(lines) - length_hint(iterator)]

@@ -1,0 +1,156 @@
+"""The outside world on one screen, in this program's words; `app.aws` implements it."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from app.notifications import ObjectRef
+from app.settings import Location
+
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+S3_PART_MIN_BYTES = 5 << 20
+S3_PARTS_MAX = 10_000
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One delivery of one message.
+
+    Attributes:
+        sent_at: seconds since the epoch.
+        requested_at: `clock.now()` when the receive call was sent; SQS's 12 h run from then
+            at the earliest.
+        attributes: the sender's message attributes as SQS gives and takes them.
+        group_id: of a FIFO queue, else None.
+    """
+
+    id: str
+    body: str
+    handle: str
+    receive_count: int
+    sent_at: float
+    requested_at: float
+    attributes: Mapping[str, Mapping[str, Any]]
+    group_id: str | None = None
+
+
+class Receiver(Protocol):
+    """Where messages come from and are settled."""
+
+    async def receive(self, wait_seconds: int, visibility_seconds: int) -> Message | None:
+        """Poll once; None where nothing came."""
+
+    async def hide(self, message: Message, seconds: int) -> None:
+        """Make the message invisible for so long from now; 0 releases it."""
+
+    async def delete(self, message: Message) -> None:
+        """Delete the message: its work is done or explained."""
+
+    async def bury(self, message: Message, letter: Mapping[str, str]) -> bool:
+        """Send the body to the dead letters with these attributes; False where there are none."""
+
+
+class Extender(Protocol):
+    """The one call the lease needs, over a client of its own."""
+
+    async def extend(self, message: Message, seconds: int) -> None:
+        """Keep the message invisible for so long from now.
+
+        Raises:
+            MessageGoneError: the handle no longer speaks for the message.
+            OutsideError: anything that may pass.
+        """
+
+
+class ObjectFacts(msgspec.Struct, frozen=True):
+    """What the first response says of an object; pins its version from then on.
+
+    Attributes:
+        version_id: None where the bucket keeps no versions.
+        etag: with its quotes, as If-Match takes it.
+        size: bytes.
+    """
+
+    bucket: str
+    key: str
+    version_id: str | None
+    etag: str
+    size: int
+    content_type: str
+    content_encoding: str
+    metadata: Mapping[str, str]
+    last_modified: datetime
+
+
+class Body(Protocol):
+    """The bytes of one response."""
+
+    async def read(self) -> bytes:
+        """The next bytes, as they come; empty at the end."""
+
+    def close(self) -> None:
+        """Give the connection up; harmless when read to the end, or twice."""
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """A response whose body has yet to be read: bytes `start` to `end` (exclusive)."""
+
+    facts: ObjectFacts
+    body: Body
+    start: int
+    end: int
+
+
+class ObjectReader(Protocol):
+    """Reads objects, each request pinned to one version."""
+
+    async def open_at(
+        self, ref: ObjectRef, start: int, end: int | None, pin: ObjectFacts | None
+    ) -> Opened:
+        """Ask for bytes `start` to `end` (exclusive; None: the end) of the pinned version.
+
+        Raises:
+            RejectedError: `object_missing`.
+            OutsideError: `object_changed` where the pinned version is no longer there, or
+                anything that may pass.
+        """
+
+
+class Upload(msgspec.Struct, frozen=True):
+    """A multipart upload that has begun."""
+
+    bucket: str
+    key: str
+    id: str
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One part that S3 has taken."""
+
+    number: int
+    etag: str
+    size: int
+
+
+class OutputStore(Protocol):
+    """Takes outputs in parts; nothing is visible before `complete` or `put`."""
+
+    async def begin(
+        self, where: Location, key: str, content_type: str, metadata: Mapping[str, str]
+    ) -> Upload:
+        """Begin a multipart upload of `key` under `where`."""
+
+    async def upload(self, upload: Upload, number: int, data: bytes) -> Part:
+        """Send one part; numbers begin at 1."""
+
+    async def complete(self, upload: Upload, parts: list[Part]) -> None:
+        """Make the upload visible."""
+
+    async def abort(self, upload: Upload) -> None:
+        """Throw the upload away."""
+
+    async def put(
+        self, where: Location, key: str, content_type: str, metadata: Mapping[str, str], data: bytes
+    ) -> None:
+        """Write a small output in one request."""

@@ -1,0 +1,153 @@
+"""What is done with a message once its outcome is known; the only code that deletes one."""
+
+from collections.abc import Awaitable
+from dataclasses import replace
+from datetime import UTC, datetime
+from random import Random
+from typing import Protocol
+
+import anyio
+
+from app import letters
+from app.lease import Lease
+from app.outcomes import (
+    DISPOSITIONS,
+    Disposition,
+    FailureError,
+    Outcome,
+    Reason,
+    Result,
+    backoff_seconds,
+    result_of,
+)
+from app.ports import Message, Receiver
+from app.settings import Settings
+from app.telemetry import Telemetry
+
+STEP_SECONDS = 10.0
+
+
+class Budget(Protocol):
+    """How long settling may take."""
+
+    def __call__(self) -> float:
+        """Seconds left."""
+
+
+class Settlement:
+    """Settles messages: each by one disposition, each step only under a lease that is proven.
+
+    Called when nothing renews the lease any more and no work goes on.
+    """
+
+    def __init__(
+        self, receiver: Receiver, settings: Settings, telemetry: Telemetry, budget: Budget
+    ) -> None:
+        self._receiver = receiver
+        self._settings = settings
+        self._telemetry = telemetry
+        self._budget = budget
+        self._random = Random()
+
+    async def settle(self, message: Message, result: Result, lease: Lease) -> Result:
+        """Act on the outcome; the result says what really became of the message.
+
+        An error on the way never deletes and never changes an outcome for the better: a message
+        that could not be settled comes back by itself.
+        """
+        steps = {
+            Disposition.DELETE: self._delete,
+            Disposition.HIDE: self._hide,
+            Disposition.DEAD_LETTER: self._bury,
+            Disposition.RELEASE: self._release,
+        }
+        step = steps.get(DISPOSITIONS[result.outcome])
+        if step is None:
+            self._telemetry.message_left(result.outcome)
+            return result
+        try:
+            return await step(message, result, lease)
+        except FailureError as error:
+            self._telemetry.settlement_failed(step.__name__.strip("_"), error)
+            return self._unsettled(result, result_of(error))
+
+    @staticmethod
+    def _unsettled(result: Result, failure: Result) -> Result:
+        if failure.outcome is Outcome.LEASE_LOST:
+            return failure
+        if DISPOSITIONS[result.outcome] in (Disposition.DELETE, Disposition.DEAD_LETTER):
+            return replace(failure, outcome=Outcome.RETRY)
+        return result
+
+    async def _delete(self, message: Message, result: Result, lease: Lease) -> Result:
+        await lease.ensure(STEP_SECONDS)
+        await self._bounded(lease, self._receiver.delete(message))
+        self._telemetry.message_deleted()
+        return result
+
+    async def _hide(self, message: Message, result: Result, lease: Lease) -> Result:
+        if self._settings.retry_strategy == "expire" and result.after_seconds is None:
+            self._telemetry.message_left("RETRY_STRATEGY=expire")
+            return result
+        seconds = result.after_seconds
+        if seconds is None:
+            seconds = backoff_seconds(
+                message.receive_count,
+                self._settings.retry_base_seconds,
+                self._settings.retry_max_seconds,
+                self._random,
+            )
+        await self._hide_for(message, lease, seconds)
+        return result
+
+    async def _hide_for(self, message: Message, lease: Lease, seconds: float) -> None:
+        lease.check()
+        granted = lease.clamp(seconds)
+        await self._bounded(lease, self._receiver.hide(message, granted))
+        self._telemetry.message_hidden(granted)
+
+    async def _release(self, message: Message, result: Result, lease: Lease) -> Result:
+        if self._settings.on_sigterm == "expire":
+            self._telemetry.message_left("ON_SIGTERM=expire")
+            return result
+        lease.check()
+        await self._bounded(lease, self._receiver.hide(message, 0))
+        self._telemetry.message_released()
+        return result
+
+    async def _bury(self, message: Message, result: Result, lease: Lease) -> Result:
+        letter = letters.compose(
+            result,
+            message.body,
+            message.attributes,
+            attempts=self._attempts(message, result),
+            message_id=message.id,
+            sender=letters.Sender(
+                self._settings.queue_url, self._settings.job_name, self._settings.pod_name
+            ),
+            time=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        )
+        await lease.ensure(STEP_SECONDS)
+        buried = await self._bounded(lease, self._receiver.bury(message, letter.attributes))
+        if not buried:
+            seconds = self._settings.retry_max_seconds
+            await self._hide_for(message, lease, seconds)
+            self._telemetry.no_dead_letter_queue(result, lease.clamp(seconds))
+            return result
+        self._telemetry.message_dead_lettered(result, letter.left_out)
+        return await self._delete(message, result, lease)
+
+    @staticmethod
+    def _attempts(message: Message, result: Result) -> int:
+        """Attempts made: a message refused for having used them up was not tried once more."""
+        refused = result.reason is Reason.ATTEMPTS_EXHAUSTED
+        return message.receive_count - refused
+
+    async def _bounded(self, lease: Lease, step: Awaitable[object]) -> object:
+        """The step's answer, awaited while lease and budget allow."""
+        seconds = min(lease.left, STEP_SECONDS, self._budget())
+        try:
+            with anyio.fail_after(max(0.1, seconds)):
+                return await step
+        except TimeoutError:
+            raise FailureError(f"no answer within {seconds:.1f} s") from None

@@ -1,0 +1,222 @@
+"""The vocabulary: one method per event; callers know neither levels nor metrics.
+
+WARNING is for what was recovered from, ERROR for what someone has to act on.
+"""
+
+import hashlib
+import time
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from app.outcomes import Outcome, Reason, Result
+from app.ports import ObjectFacts
+from app.telemetry.metrics import Metrics
+
+_LEVELS = {
+    Outcome.REJECTED: "error",
+    Outcome.DEFECT: "error",
+    Outcome.MISCONFIGURED: "error",
+    Outcome.LEASE_LOST: "error",
+    Outcome.RETRY: "warning",
+    Outcome.INTERRUPTED: "warning",
+}
+
+
+class Telemetry:
+    """Says what happens; one for a process.
+
+    Methods take values of the program and may be called from any thread.
+    """
+
+    def __init__(self, metrics: Metrics | None = None) -> None:
+        self.metrics = metrics or Metrics()
+        self.log = structlog.get_logger()
+        self._least_headroom: float | None = None
+
+    def job_started(self, **configuration: Any) -> None:
+        """The process begins; what it is configured to do."""
+        self.metrics.jobs_launched.inc()
+        self.log.info("job_started", **configuration)
+
+    def message_received(
+        self, body: str, receive_count: int, sent_at: float, named: Mapping[str, object]
+    ) -> None:
+        """A message came; `named` says which object it names, where it names one."""
+        age = max(0.0, time.time() - sent_at)
+        if receive_count > 1:
+            self.metrics.retries.inc()
+        else:
+            self.metrics.message_age.set(age)
+        digest = hashlib.sha256(body.encode(errors="surrogatepass")).hexdigest()
+        self.log.info(
+            "message_received",
+            receive_count=receive_count,
+            body_sha256=digest,
+            **named,
+            age_seconds=round(age, 3),
+        )
+
+    def object_opened(self, facts: ObjectFacts) -> None:
+        """The first response has come and pins the version."""
+        self.log.info(
+            "object_opened",
+            bucket=facts.bucket,
+            key=facts.key,
+            size=facts.size,
+            etag=facts.etag,
+            version_id=facts.version_id,
+            content_type=facts.content_type,
+        )
+
+    def handler_started(self, handler: str, attempt: int) -> None:
+        """The handler is about to be called."""
+        self.log.info("handler_started", handler=handler, attempt=attempt)
+
+    def object_read(self, count: int) -> None:
+        """So many bytes of an object were read; a metric only."""
+        self.metrics.object_bytes.inc(count)
+
+    def progress(self, **numbers: object) -> None:
+        """How far the handler is."""
+        self.log.info("progress", **numbers)
+
+    def lease_renewed(self, seconds: int, headroom: float, late: float) -> None:
+        """A renewal succeeded, with so much of the lease left, so late after it was due."""
+        self.metrics.lease_renewals.labels("ok").inc()
+        least = headroom if self._least_headroom is None else min(self._least_headroom, headroom)
+        self._least_headroom = least
+        self.metrics.lease_headroom.set(least)
+        self.log.info(
+            "lease_renewed",
+            seconds=seconds,
+            headroom_seconds=round(headroom, 3),
+            late_seconds=round(late, 4),
+        )
+
+    def lease_renewal_failed(self, reason: Reason, error: BaseException, left: float) -> None:
+        """A renewal failed; it is tried again while the lease lasts."""
+        self.metrics.lease_renewals.labels("failed").inc()
+        self.log.warning(
+            "lease_renewal_failed", reason=reason, error=repr(error), left_seconds=round(left, 3)
+        )
+
+    def lease_lost(self, reason: Reason, error: BaseException) -> None:
+        """The lease can no longer be proven."""
+        self.metrics.lease_lost.inc()
+        self.log.error("lease_lost", reason=reason, error=str(error))
+
+    def handler_failed(self, handler: str, result: Result, error: BaseException | None) -> None:
+        """An attempt failed, by the handler's doing or in its surroundings."""
+        trace = "".join(traceback.format_exception(error)) if error else None
+        self.log.warning(
+            "handler_failed",
+            handler=handler,
+            reason=result.reason,
+            error=result.error,
+            traceback=trace,
+        )
+
+    def attempt_halted(self, handler: str, result: Result) -> None:
+        """An attempt was ended early, and has stopped."""
+        self.log.warning("attempt_halted", handler=handler, reason=result.reason)
+
+    def record_ended(self, result: Result, where: str) -> None:
+        """One object of a message that names several has its outcome."""
+        self.log.info("record_ended", outcome=result.outcome, reason=result.reason, object=where)
+
+    def wasted(self, count: int) -> None:
+        """Bytes read by an attempt that did not commit; a metric only."""
+        self.metrics.wasted_bytes.inc(count)
+
+    def output_committed(self, bucket: str, key: str, size: int) -> None:
+        """An output is visible now."""
+        self.log.info("output_committed", bucket=bucket, key=key, size=size)
+
+    def output_left_behind(self, bucket: str, key: str, error: BaseException) -> None:
+        """An upload could not be thrown away; a lifecycle rule will."""
+        self.log.warning("output_left_behind", bucket=bucket, key=key, error=repr(error))
+
+    def message_deleted(self) -> None:
+        """The message is gone, its work done."""
+        self.log.info("message_deleted")
+
+    def message_released(self) -> None:
+        """The message is visible again at once."""
+        self.log.info("message_released")
+
+    def message_hidden(self, seconds: int) -> None:
+        """The message comes back after the back-off."""
+        self.log.info("message_hidden", seconds=seconds)
+
+    def message_deferred(self, seconds: int) -> None:
+        """The message comes back when another's claim has ended."""
+        self.log.info("message_deferred", seconds=seconds)
+
+    def message_left(self, why: str) -> None:
+        """The message is left alone; it comes back when its visibility timeout ends."""
+        self.log.info("message_left", why=why)
+
+    def message_dead_lettered(self, result: Result, cut: list[str]) -> None:
+        """The message is with the dead letters; `cut` names the attributes that did not fit."""
+        self.log.error(
+            "message_dead_lettered",
+            reason=result.reason,
+            error=result.error,
+            **({"left_out": cut} if cut else {}),
+        )
+
+    def no_dead_letter_queue(self, result: Result, seconds: int) -> None:
+        """A rejected message has nowhere to go."""
+        self.log.error(
+            "no_dead_letter_queue", reason=result.reason, error=result.error, hidden_seconds=seconds
+        )
+
+    def settlement_failed(self, step: str, error: BaseException) -> None:
+        """The message could not be settled; it comes back by itself."""
+        self.log.error("settlement_failed", step=step, error=repr(error))
+
+    def receive_failed(self, result: Result) -> None:
+        """The poll failed."""
+        self.log.error("receive_failed", reason=result.reason, error=result.error)
+
+    def file_failed(self, path: str, error: BaseException) -> None:
+        """A file that others look at could not be written or removed."""
+        self.log.warning("file_failed", path=path, error=repr(error))
+
+    def stop_requested(self, signal_name: str, phase: str) -> None:
+        """A signal asked the process to end."""
+        self.log.warning("stop_requested", signal=signal_name, phase=phase)
+
+    def handler_stuck(self, why: str, stacks: str) -> None:
+        """The handler did not stop in time; the process ends around it."""
+        self.log.error("handler_stuck", why=why, stacks=stacks)
+
+    def defect(self, error: BaseException) -> None:
+        """The program itself is wrong."""
+        trace = "".join(traceback.format_exception(error))
+        self.log.error("defect", error=repr(error), traceback=trace)
+
+    def message_settled(self, result: Result, handler: str, seconds: float) -> None:
+        """A message has its outcome; a metric only."""
+        self.metrics.messages.labels(result.outcome, handler).inc()
+        self.metrics.job_seconds.labels(result.outcome, handler).observe(seconds)
+        if result.outcome in _LEVELS:
+            self.metrics.failures.labels(result.reason or "unknown").inc()
+
+    def job_finished(
+        self, result: Result, exit_code: int, seconds: float, bytes_read: int, messages: int
+    ) -> None:
+        """The process ends."""
+        getattr(self.log, _LEVELS.get(result.outcome, "info"))(
+            "job_finished",
+            outcome=result.outcome,
+            reason=result.reason,
+            exit_code=exit_code,
+            seconds=round(seconds, 3),
+            bytes_read=bytes_read,
+            messages=messages,
+            **({"error": result.error} if result.error else {}),
+        )

@@ -1,0 +1,156 @@
+"""Log lines: one JSON object each on stdout, whoever emits it.
+
+The standard library's loggers (asyncio, the SDK), warnings, uncaught exceptions and what a handler
+prints all come out of the same renderer with the same ids.
+"""
+
+import json
+import logging
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, TextIO, cast
+
+import msgspec
+import structlog
+
+LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
+# At DEBUG these write signatures, bodies and receipt handles.
+_SDK_LOGGERS = ("aioboto3", "aiobotocore", "boto3", "botocore", "aiohttp", "s3transfer", "urllib3")
+_FIRST_FIELDS = ("timestamp", "level", "event", "job_id", "pod_name", "message_id")
+
+_encode = msgspec.json.Encoder(enc_hook=repr).encode
+
+
+def configure(ids: Mapping[str, str], *, level: str, fmt: str) -> None:
+    """Make this process log with these ids from now on; for a process's composition root.
+
+    Args:
+        ids: fields every line carries.
+        level: the least level that is written.
+        fmt: `json` or `console`.
+    """
+    stream = _own_stdout() if fmt == "json" else sys.stdout
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            _stamp(dict(ids)),
+            _render_json if fmt == "json" else _console_renderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=True,
+    )
+    _adopt_standard_logging(LEVELS[level])
+    if fmt == "json":
+        sys.stdout = cast("TextIO", _Lines())
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda args: _log_uncaught(
+        args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback
+    )
+
+
+@contextmanager
+def message_id(value: str) -> Iterator[None]:
+    """Give every line in this context, tasks and threads begun in it included, a message id."""
+    with structlog.contextvars.bound_contextvars(message_id=value):
+        yield
+
+
+def _own_stdout() -> TextIO:
+    """Stdout for log lines alone; what C code or a child process writes there goes to stderr."""
+    sys.stdout.flush()
+    stream = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    os.dup2(2, 1)
+    return stream
+
+
+def _stamp(ids: dict[str, str]) -> structlog.types.Processor:
+    def stamp(_: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        fixed = {"timestamp": now, "level": method.upper(), "event": event["event"], **ids}
+        if "message_id" in event:
+            fixed["message_id"] = event["message_id"]
+        # A field of the caller's never replaces an id.
+        return fixed | {name: value for name, value in event.items() if name not in fixed}
+
+    return stamp
+
+
+def _render_json(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
+    if event.pop("exc_info", None):
+        event["traceback"] = traceback.format_exc()
+    try:
+        return _encode(event).decode()
+    except (UnicodeError, TypeError, ValueError, RecursionError):
+        # Lone surrogates and odd keys, which the strict encoder refuses, are written escaped.
+        plain = {str(name): _plain(value) for name, value in event.items()}
+        return json.dumps(plain, default=repr)
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | bool | None) else repr(value)
+
+
+def _console_renderer() -> structlog.types.Processor:
+    render = structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), pad_event_to=24)
+
+    def render_line(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
+        shown = {name: value for name, value in event.items() if name not in ("job_id", "pod_name")}
+        return str(render(logger, method, shown))
+
+    return render_line
+
+
+def _adopt_standard_logging(level: int) -> None:
+    logging.captureWarnings(capture=True)
+    root = logging.getLogger()
+    root.handlers[:] = [_Adopted()]
+    root.setLevel(level)
+    for name in _SDK_LOGGERS:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+class _Adopted(logging.Handler):
+    """Hands records of the standard library's loggers to ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger().bind(logger=record.name)
+        if record.exc_info:
+            log = log.bind(traceback="".join(traceback.format_exception(*record.exc_info)))
+        log.log(max(10, min(record.levelno, 40) // 10 * 10), record.getMessage())
+
+
+class _Lines:
+    """Stands in for `sys.stdout`: what is printed becomes log lines, one a line."""
+
+    encoding = "utf-8"
+    errors = "backslashreplace"
+
+    def __init__(self) -> None:
+        self._held = threading.local()
+
+    def write(self, text: str) -> int:
+        lines = (getattr(self._held, "text", "") + text).split("\n")
+        self._held.text = lines.pop()
+        for line in lines:
+            structlog.get_logger().info("stdout", text=line)
+        return len(text)
+
+    def flush(self) -> None:
+        """Lines are written as they end."""
+
+    def isatty(self) -> bool:
+        return False
+
+    def fileno(self) -> int:
+        return 1
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    text = "".join(traceback.format_exception(kind, error, trace))
+    structlog.get_logger().error("uncaught_exception", error=repr(error), traceback=text)

@@ -1,0 +1,148 @@
+"""The second event loop: where handlers live, so that nothing they do can starve the first.
+
+Work is handed over as a coroutine; what comes back is an end (a value or an error) and the proof
+that everything the work had started has stopped.
+"""
+
+import asyncio
+import contextvars
+import sys
+import threading
+import traceback
+from collections.abc import Coroutine
+from typing import Any, Generic, TypeVar, cast
+
+import anyio
+import uvloop
+
+T = TypeVar("T")
+
+_current: contextvars.ContextVar["Errand[Any] | None"] = contextvars.ContextVar(
+    "errand", default=None
+)
+
+
+class Errand(Generic[T]):
+    """One piece of work in the workshop, seen from the loop that gave it.
+
+    Attributes:
+        stopped: set, on the giver's loop, by the work's own last line.
+        value: what it returned.
+        error: what it raised; None where it returned, or has not ended yet.
+    """
+
+    def __init__(self, work: Coroutine[Any, Any, T], workshop: asyncio.AbstractEventLoop) -> None:
+        self.stopped = anyio.Event()
+        self.error: BaseException | None = None
+        self._work = work
+        self._workshop = workshop
+        self._giver = asyncio.get_running_loop()
+        self.value: T | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._spawned: set[asyncio.Task[Any]] = set()
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """Ask the work to stop; `stopped` tells when it has."""
+        self._workshop.call_soon_threadsafe(self._cancel)
+
+    def stacks(self) -> str:
+        """Where the work's tasks are, for the log; best effort, from any thread."""
+        tasks = [task for task in (self._task, *self._spawned) if task and not task.done()]
+        found = []
+        for task in tasks:
+            frames = [frame for top in task.get_stack() for frame in traceback.extract_stack(top)]
+            found.append("".join(traceback.format_list(frames)))
+        return "\n".join(found)
+
+    def begin(self) -> None:
+        """Start; on the workshop's loop."""
+        _current.set(self)
+        self._task = asyncio.Task(self._run(), loop=self._workshop)
+        if self._cancelled:
+            self._task.cancel()
+
+    def adopt(self, task: "asyncio.Task[Any]") -> None:
+        """Count a task among those that have to end before the work has."""
+        self._spawned.add(task)
+        task.add_done_callback(self._spawned.discard)
+
+    def _cancel(self) -> None:
+        self._cancelled = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        try:
+            self.value = await self._work
+        except BaseException as error:  # noqa: BLE001 - carried over to the giver, who raises it
+            self.error = error
+        await self._join()
+        self._giver.call_soon_threadsafe(self.stopped.set)
+
+    async def _join(self) -> None:
+        """Cancel what the work left running, and wait until it has ended."""
+        while self._spawned:
+            left = list(self._spawned)
+            for task in left:
+                task.cancel()
+            try:
+                await asyncio.wait(left)
+            except asyncio.CancelledError:
+                # This task has nothing left to cancel but the waiting itself.
+                continue
+
+
+class Workshop:
+    """A daemon thread with a loop of its own."""
+
+    def __init__(self) -> None:
+        self._loop = uvloop.new_event_loop()
+        self._loop.set_task_factory(cast("Any", _make_task))
+        self._thread = threading.Thread(target=self._serve, name="workshop", daemon=True)
+        self._closing = False
+
+    def start(self) -> None:
+        """Start the thread; `submit` may be called from then on."""
+        self._thread.start()
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Errand[T]:
+        """Hand work over; returns at once."""
+        errand = Errand(work, self._loop)
+        self._loop.call_soon_threadsafe(errand.begin)
+        return errand
+
+    def stack(self) -> str:
+        """What the thread is doing now: the line that blocks it, where one does."""
+        frame = sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001 - no other way
+        return "".join(traceback.format_stack(frame)) if frame else ""
+
+    def close(self, seconds: float) -> bool:
+        """Stop the loop and its thread; False where it did not end in so many seconds."""
+        self._closing = True
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        while not self._closing:
+            try:
+                self._loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):
+                # A task of a handler's raised it: asyncio lets these two through its loop. The
+                # task keeps its error; the loop has to go on for everyone else.
+                continue
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+
+def _make_task(
+    loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **options: Any
+) -> "asyncio.Task[Any]":
+    """A task that its errand knows of: contexts are inherited, so its children are known too."""
+    task = asyncio.Task(coro, loop=loop, **options)
+    errand = _current.get()
+    if errand is not None:
+        errand.adopt(task)
+    return task

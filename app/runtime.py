@@ -157,6 +157,8 @@ class Runtime:
             settlement = Settlement(self.receiver, self.settings, self.telemetry, self._grace_left)
             result = await settlement.settle(message, result, lease)
         except HandlerStuckError as error:
+            self.telemetry.message_left("the handler did not stop")
+            self.telemetry.message_settled(error.result, planned.handler, clock.now() - began)
             return self._ending(error.result, message, stuck=True)
         except Exception as error:  # noqa: BLE001 - a defect of this program: said, and exit 70
             self.telemetry.defect(error)

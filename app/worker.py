@@ -88,6 +88,8 @@ class Worker:
             HandlerStuckError: a handler did not stop when it had to.
         """
         planned = delivery.planned
+        if delivery.watch.cause is not None:  # a stop that came during the poll
+            return delivery.watch.result()
         if planned.verdict is not None:
             return planned.verdict
         for record in planned.records:

@@ -97,6 +97,8 @@ def _conclude(rehearsal: Rehearsal, screen: Screen, after: str) -> int:
     screen.summary(rehearsal.endings)
     for trouble in rehearsal.troubles:
         screen.say(trouble)
+    if rehearsal.misconfigured:
+        return _MISCONFIGURED
     wrong = sum(bool(ending.problem) for ending in rehearsal.endings)
     if wrong or rehearsal.troubles:
         screen.say(f"\nNot as it should be: {wrong} of {len(rehearsal.endings)} files.")

@@ -68,6 +68,7 @@ class FileView:
     attempts: int = 0
     interruptions: int = 0
     percent: float | None = None
+    error: str = ""
     committed: list[str] = field(default_factory=list)
 
 
@@ -172,6 +173,8 @@ def _follow(file: FileView, seen: Observation) -> None:
             file.percent = seen.facts.get("percent")
         case "signalled":
             file.state = "being stopped"
+        case "handler_failed":
+            file.error = str(seen.facts.get("error", ""))
         case "output_committed":
             file.committed.append(str(seen.facts["output"]))
         case "job_finished":

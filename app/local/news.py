@@ -10,13 +10,14 @@ from app.local.samples import DemoFile
 _SENTENCES = {
     "poll_failed": "queue: cannot be read: {error}",
     "uploaded": "{file}: uploaded, {size:,} bytes",
-    "message_received": "{pod}: takes {file}, receive {receive_count}",
+    "message_received": "{pod}: takes {file}, delivery {receive_count}",
     "progress": "{pod}: {file}, {percent} %",
     "signalled": "{pod}: is sent SIGTERM in the middle of {file}",
     "message_released": "{pod}: gives {file} back to the queue",
     "message_hidden": "{pod}: puts {file} off for {seconds} s",
     "output_committed": "{pod}: commits {output}",
     "message_dead_lettered": "{pod}: sends {file} to the dead letters, {reason}",
+    "handler_failed": "{pod}: {reason}: {error}",
     "job_finished": "{pod}: {outcome}, exit {exit_code}",
 }
 _DIED_OF_SIGNAL = 128 + 9
@@ -50,7 +51,7 @@ class News:
     def _of_rest(self, seen: Observation) -> str:
         if seen.kind == "pod_ended" and seen.facts["exit_code"] == _DIED_OF_SIGNAL:
             return f"pod {short(seen.pod)}: was killed"
-        file = self._names.get(seen.key, "a message that names no file")
+        file = self._names.get(seen.key, "a message that names no file of ours")
         facts = _Facts(seen.facts, file=file, pod=f"pod {short(seen.pod)}")
         return _SENTENCES.get(seen.kind, "").format_map(facts)
 

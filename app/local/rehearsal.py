@@ -41,7 +41,8 @@ class Rehearsal:
 
     Attributes:
         endings: one for each file, once `run` has returned.
-        troubles: what went wrong beside the files, one line each.
+        troubles: what went wrong beside the files, one text each.
+        misconfigured: whether a pod found its configuration wrong, the handlers' among it.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Rehearsal:
     ) -> None:
         self.endings: list[Ending] = []
         self.troubles: list[str] = []
+        self.misconfigured = False
         self._files = files
         self._journal = journal
         self._env = env
@@ -143,7 +145,7 @@ class Rehearsal:
         """Stop the run when a pod finds itself misconfigured: the next one would be no wiser."""
         if seen.kind != "pod_ended" or seen.facts["exit_code"] != _MISCONFIGURED:
             return
-        if self._work is not None and not self._work.cancel_called:
-            said = "\n".join(self._journal.pods[seen.pod].stderr)
-            self.troubles.append(f"a pod says that it is misconfigured:\n{said}".rstrip(":\n"))
+        if self._work is not None and not self.misconfigured:
+            self.misconfigured = True
+            self.troubles.append("\n".join(self._journal.pods[seen.pod].stderr))
             self._work.cancel()

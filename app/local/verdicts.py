@@ -75,7 +75,8 @@ def judge(file: DemoFile, view: FileView, left: Left) -> Ending:
 def _problem(file: DemoFile, view: FileView, outcome: str, outputs: tuple[str, ...]) -> str:
     expected = "rejected" if file.expected is Expected.REJECTED else "done"
     if outcome != expected:
-        return f"expected it to be {expected}"
+        last = f"; the last error was {view.error}" if view.error else ""
+        return f"expected it to be {expected}{last}"
     if len(outputs) != len(view.committed):
         lost = ", ".join(key for key in view.committed if key not in outputs)
         return f"an output was committed but is not in the bucket: {lost}"

@@ -56,6 +56,14 @@ class Letter:
     attributes: dict[str, str]
     types: dict[str, str]
 
+    @classmethod
+    def of(cls, message: Mapping[str, Any]) -> "Letter":
+        """The letter that SQS tells of."""
+        found = message.get("MessageAttributes", {})
+        values = {name: value.get("StringValue", "") for name, value in found.items()}
+        types = {name: value["DataType"] for name, value in found.items()}
+        return cls(message["Body"], values, types)
+
 
 @dataclass(slots=True)
 class Scene:
@@ -113,7 +121,7 @@ class Scene:
         )
         return str(sent["MessageId"])
 
-    def submit(self, key: str, data: bytes = b"some bytes\n", **attributes: str) -> str:
+    def submit(self, key: str, data: bytes = b"some bytes\n", /, **attributes: str) -> str:
         """Put an object and send the message that S3 would send of it; the message's id."""
         self.put(key, data)
         return self.send(s3_event(self.bucket, key, size=len(data)), **attributes)
@@ -138,13 +146,21 @@ class Scene:
         return time.monotonic() - began
 
     def letters(self) -> list[Letter]:
-        """The dead letters, left where they are."""
-        letters = []
-        for message in self._receive(self.dlq_url, VisibilityTimeout=0):
-            found = message.get("MessageAttributes", {})
-            values = {name: value["StringValue"] for name, value in found.items()}
-            types = {name: value["DataType"] for name, value in found.items()}
-            letters.append(Letter(message["Body"], values, types))
+        """Up to ten dead letters, left where they are."""
+        return [Letter.of(message) for message in self.raw_letters()]
+
+    def raw_letters(self) -> list[dict[str, Any]]:
+        """Up to ten dead letters as SQS tells them, left where they are."""
+        return self._receive(self.dlq_url, VisibilityTimeout=0)
+
+    def drain_letters(self) -> list[Letter]:
+        """All dead letters, taken away."""
+        letters: list[Letter] = []
+        while found := self.raw_letters():
+            for message in found:
+                letters.append(Letter.of(message))
+                handle = message["ReceiptHandle"]
+                self.aws.sqs.delete_message(QueueUrl=self.dlq_url, ReceiptHandle=handle)
         return letters
 
     def outputs(self, bucket: str | None = None) -> dict[str, bytes]:

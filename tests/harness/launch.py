@@ -11,6 +11,27 @@ from harness.aws import Scene
 from harness.process import PRELUDE, Worker
 from harness.server import CREDENTIALS
 
+# The handlers that tests use most. What waits for ever waits for the test to end it.
+COPY = """
+async def handle(job):
+    async with job.output(job.object.key) as out:
+        async for chunk in job.object.chunks():
+            await out.write(chunk)
+"""
+WAIT = """
+async def handle(job):
+    job.log.info("waiting")
+    await asyncio.Event().wait()
+"""
+# More than one part, so that an upload is open while the handler waits.
+WRITE_AND_WAIT = """
+async def handle(job):
+    async with job.output("big") as out:
+        await out.write(bytes(9 << 20))
+        job.log.info("waiting")
+        await asyncio.Event().wait()
+"""
+
 
 @dataclass(slots=True)
 class Launcher:
@@ -25,15 +46,16 @@ class Launcher:
     _stack: ExitStack = field(default_factory=ExitStack)
     _workers: list[Worker] = field(default_factory=list)
 
-    def __call__(
-        self, handlers: str, *, arguments: tuple[str, ...] = ("run",), **env: str
-    ) -> Worker:
-        """Start `python -m app` in a folder of its own; `env` comes on top of the usual."""
+    def __call__(self, handlers: str, /, *arguments: str, **env: str) -> Worker:
+        """Start `python -m app run`, or what the arguments say, in a folder of its own.
+
+        `env` comes on top of the usual; an empty value takes a variable away.
+        """
         folder = self.folder / f"pod-{len(self._workers)}"
         folder.mkdir()
         (folder / "handlers.py").write_text(handlers_module(handlers))
         variables = self.environment(folder) | env
-        worker = Worker(folder, {n: v for n, v in variables.items() if v}, arguments)
+        worker = Worker(folder, {n: v for n, v in variables.items() if v}, arguments or ("run",))
         self._workers.append(worker)
         return self._stack.enter_context(worker)
 

@@ -39,6 +39,7 @@ class Worker:
         self.folder = folder
         self._lines: list[str] = []
         self._ended = False
+        self._json = env.get("LOG_FORMAT") != "console"
         self._came = threading.Condition()
         self._errors: list[str] = []
         base = clean_environment() | CREDENTIALS | {"AWS_EC2_METADATA_DISABLED": "true"}
@@ -75,7 +76,7 @@ class Worker:
         for pipe in (self._process.stdout, self._process.stderr):
             assert pipe
             pipe.close()
-        if error is None:
+        if error is None and self._json:
             self.check_log()
 
     @property
@@ -121,6 +122,16 @@ class Worker:
         assert found, f"no event {name} {fields or ''} came"
         return found[0]
 
+    def wait_for_stderr(self, text: str, timeout: float = 30) -> None:
+        """Return as soon as the process has written this to its standard error.
+
+        Raises:
+            AssertionError: it had not within so many seconds.
+        """
+        with self._came:
+            came = self._came.wait_for(lambda: text in self.stderr, timeout)
+        assert came, f"{text!r} was not written to stderr"
+
     def signal(self, number: signal.Signals) -> None:
         """Send the process a signal."""
         self._process.send_signal(number)
@@ -137,8 +148,7 @@ class Worker:
         """What the process left in its termination log."""
         return dict(json.loads((self.folder / "termination-log").read_text()))
 
-    @property
-    def ready(self) -> bool:
+    def is_ready(self) -> bool:
         """Whether the ready file is there."""
         return (self.folder / "ready").exists()
 
@@ -164,7 +174,10 @@ class Worker:
 
     def _read_errors(self) -> None:
         assert self._process.stderr
-        self._errors.extend(self._process.stderr)
+        for text in self._process.stderr:
+            with self._came:
+                self._errors.append(text)
+                self._came.notify_all()
 
 
 def _parse(text: str) -> Line | None:

@@ -17,19 +17,19 @@ _IDLE_POLLS = 2
 class Observer(Protocol):
     """Is told what the scaler does; called on its event loop, so it must not block for long."""
 
-    def polled(self, depth: QueueDepth, running: int, pending: int, created: int) -> None:
+    def polled(self, depth: QueueDepth, running: int, pending: int, created: int, /) -> None:
         """A poll found this, with so many pods before it, and led to so many new ones."""
 
-    def poll_failed(self, error: PollError) -> None:
+    def poll_failed(self, error: PollError, /) -> None:
         """A poll could not read the queue; no pod is launched for it."""
 
-    def pod_started(self, pod: Pod) -> None:
+    def pod_started(self, pod: Pod, /) -> None:
         """A process was launched."""
 
-    def pod_line(self, pod: Pod, line: str, stream: str) -> None:
+    def pod_line(self, pod: Pod, line: str, stream: str, /) -> None:
         """A pod wrote a line to `stdout` or `stderr`."""
 
-    def pod_ended(self, pod: Pod, exit_code: int) -> None:
+    def pod_ended(self, pod: Pod, exit_code: int, /) -> None:
         """A process has ended and all its lines were told."""
 
 
@@ -78,14 +78,20 @@ class Scaler:
     async def run(self) -> None:
         """Poll and launch, until idle after `drain` or until cancelled.
 
-        Pods that still run get SIGTERM then, and SIGKILL at the end of their grace.
+        Pods that still run get SIGTERM then, and SIGKILL at the end of their grace. What reading
+        the queue or launching a pod raises ends it, and comes out as it is.
         """
+        failure: Exception | None = None
         async with anyio.create_task_group() as group:
             try:
                 await self._poll_until_idle(group)
+            except Exception as error:  # noqa: BLE001 - raised below, outside of the group
+                failure = error
             finally:
                 with anyio.CancelScope(shield=True):
                     await self._stop_pods()
+        if failure is not None:
+            raise failure
 
     async def _poll_until_idle(self, group: TaskGroup) -> None:
         idle_polls = 0

@@ -174,7 +174,7 @@ class _Printer:
     def pod_started(self, pod: Pod) -> None:
         _write(sys.stderr, f"pod {pod.name}: started")
 
-    def pod_line(self, pod: Pod, line: str, stream: str) -> None:  # noqa: ARG002 - a line says it
+    def pod_line(self, _: Pod, line: str, stream: str) -> None:
         _write(sys.stdout if stream == "stdout" else sys.stderr, line)
 
     def pod_ended(self, pod: Pod, exit_code: int) -> None:

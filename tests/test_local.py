@@ -1,0 +1,350 @@
+"""The local scaler and the local AWS: real processes, real signals, a real server."""
+
+import os
+import signal
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import pytest
+from harness.aws import Depth, Scene
+from harness.launch import COPY, WAIT, Launcher
+
+from app.local import pods
+from app.local.depth import PollError
+from app.local.keda import QueueDepth, ScaledJob, Strategy, Trigger
+from app.local.pods import Pod
+from app.local.replicas import Scaler
+from app.local.stack import StackError, clean_environment, local_stack
+from app.settings import Settings
+
+QUICK = ("--polling-interval", "0.2")
+
+
+def test_scale_launches_one_pod_for_each_message_and_ends_when_idle(
+    scene: Scene, start: Launcher
+) -> None:
+    """Three messages, three pods with names of their own, no empty one; then exit 0."""
+    for key in "abc":
+        scene.submit(key)
+    scaler = start(COPY, "scale", *QUICK, "--until-idle")
+    assert scaler.wait() == 0
+    assert sorted(scene.outputs()) == ["out/a", "out/b", "out/c"]
+    assert scene.depth() == Depth(0, 0)
+    assert len(scaler.events("job_started")) == 3
+    assert len({line["pod_name"] for line in scaler.lines}) == 3
+    assert len({line["job_id"] for line in scaler.lines}) == 3
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_scaler_hands_the_stop_down(
+    scene: Scene, start: Launcher, number: signal.Signals, code: int
+) -> None:
+    """The pod gets SIGTERM, gives its message back and ends before the scaler does."""
+    scene.submit("a")
+    scaler = start(WAIT, "scale", *QUICK)
+    scaler.wait_for_event("waiting")
+    scaler.signal(number)
+    assert scaler.wait() == code
+    assert scaler.events("job_finished", outcome="interrupted", exit_code=143)
+    assert len(scene.visible_now()) == 1
+
+
+def test_an_idle_queue_ends_the_scaler_without_a_pod(start: Launcher) -> None:
+    """Two polls that find nothing are enough."""
+    scaler = start(COPY, "scale", *QUICK, "--until-idle")
+    assert scaler.wait() == 0
+    assert scaler.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("env", "complaints"),
+    [
+        ({"QUEUE_URL": ""}, ["QUEUE_URL: is not set: expected the URL of an SQS queue"]),
+        (
+            {"QUEUE_URL": "files", "GRACE_SECONDS": "nan"},
+            [
+                "QUEUE_URL: 'files' is not usable: expected the URL of an SQS queue",
+                "GRACE_SECONDS: 'nan' is not usable: expected a number from 1 to 3600",
+            ],
+        ),
+    ],
+)
+def test_scale_refuses_a_wrong_environment(
+    start: Launcher, env: dict[str, str], complaints: list[str]
+) -> None:
+    """One line for each variable, no traceback, exit 78."""
+    scaler = start(COPY, "scale", **env)
+    assert scaler.wait() == 78
+    assert scaler.stderr.splitlines() == complaints
+
+
+def test_scale_refuses_a_queue_that_does_not_exist(scene: Scene, start: Launcher) -> None:
+    """What no later poll could mend ends the scaler at once."""
+    scaler = start(COPY, "scale", QUEUE_URL=f"{scene.queue_url}-not")
+    assert scaler.wait() == 78
+    [line] = scaler.stderr.splitlines()
+    assert line.startswith(f"QUEUE_URL: '{scene.queue_url}-not' is not usable: expected ")
+
+
+@pytest.mark.parametrize(
+    "options", [("--min-replicas", "11"), ("--until-idle", "--min-replicas", "1")]
+)
+def test_scale_refuses_options_that_contradict_each_other(
+    start: Launcher, options: tuple[str, ...]
+) -> None:
+    """A command line that cannot mean anything is a usage error."""
+    scaler = start(COPY, "scale", *options)
+    assert scaler.wait() == 2
+    assert "--min-replicas" in scaler.stderr
+
+
+class _Seen:
+    """An observer that keeps what it is told, and wakes who waits for it."""
+
+    def __init__(self) -> None:
+        self.created: list[int] = []
+        self.started: list[Pod] = []
+        self.lines: list[tuple[str, str]] = []
+        self.codes: list[int] = []
+        self.failures: list[PollError] = []
+        self.fail_at = 0
+        self._change = anyio.Event()
+
+    def polled(self, _: QueueDepth, __: int, ___: int, created: int) -> None:
+        self.created.append(created)
+        self._changed()
+
+    def poll_failed(self, error: PollError) -> None:
+        self.failures.append(error)
+
+    def pod_started(self, pod: Pod) -> None:
+        self.started.append(pod)
+
+    def pod_line(self, _: Pod, line: str, stream: str) -> None:
+        self.lines.append((stream, line))
+        if len(self.lines) == self.fail_at:
+            raise ZeroDivisionError
+        self._changed()
+
+    def pod_ended(self, _: Pod, exit_code: int) -> None:
+        self.codes.append(exit_code)
+        self._changed()
+
+    @property
+    def texts(self) -> list[str]:
+        return [line for _, line in self.lines]
+
+    def _changed(self) -> None:
+        self._change.set()
+        self._change = anyio.Event()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        with anyio.fail_after(20):
+            while not condition():
+                await self._change.wait()
+
+
+class _Cluster:
+    """A scaler of pods that run a script instead of the worker, on a queue made of numbers."""
+
+    def __init__(self, folder: Path, script: str, *, most: int = 10, grace: float = 10) -> None:
+        self.seen = _Seen()
+        self.depth = QueueDepth()
+        self.failing = 0
+        command = (sys.executable, "-c", textwrap.dedent(script))
+        trigger = Trigger(queue_length=1, scale_on_in_flight=False)
+        self.scaler = Scaler(
+            ScaledJob(trigger, Strategy.ACCURATE, max_replicas=most),
+            self._read_depth,
+            pods.Launcher(dict(os.environ), folder, command).launch,
+            self.seen,
+            polling_seconds=0.05,
+            grace_seconds=grace,
+        )
+
+    async def stop_once_said(self, text: str) -> None:
+        """Run for one message, and stop when the pod has written this line."""
+        self.depth = QueueDepth(visible=1)
+        async with anyio.create_task_group() as group:
+            group.start_soon(self.scaler.run)
+            await self.seen.until(lambda: text in self.seen.texts)
+            group.cancel_scope.cancel()
+
+    async def _read_depth(self) -> QueueDepth:
+        if self.failing:
+            self.failing -= 1
+            raise PollError("not now")
+        return self.depth
+
+
+# Ready once it gets SIGUSR1; tells its number and what happens to it.
+POD = """
+    import os, pathlib, signal, time
+    ready = pathlib.Path(os.environ["READY_FILE"])
+    def become_ready(*_):
+        ready.touch()
+        print("ready", flush=True)
+    signal.signal(signal.SIGUSR1, become_ready)
+    print(os.getpid(), flush=True)
+    while True:
+        signal.pause()
+"""
+
+
+async def test_pods_that_are_not_ready_stand_for_messages_that_wait(tmp_path: Path) -> None:
+    """Pending pods are not launched twice; once they hold messages, others get pods too."""
+    cluster = _Cluster(tmp_path, POD)
+    seen = cluster.seen
+    cluster.depth = QueueDepth(visible=3)
+    async with anyio.create_task_group() as group:
+        group.start_soon(cluster.scaler.run)
+        await seen.until(lambda: len(seen.lines) == 3 and len(seen.created) > 5)
+        assert sum(seen.created) == 3
+        # All three take a message, and three more wait.
+        cluster.depth = QueueDepth()
+        for _, line in list(seen.lines):
+            os.kill(int(line), signal.SIGUSR1)
+        await seen.until(lambda: seen.texts.count("ready") == 3)
+        cluster.depth = QueueDepth(visible=3, in_flight=3)
+        await seen.until(lambda: sum(seen.created) == 6)
+        group.cancel_scope.cancel()
+    assert seen.codes == [143] * 6
+    assert not cluster.scaler.pods
+
+
+DEAF = """
+    import signal
+    signal.signal(signal.SIGTERM, lambda *_: print("no", flush=True))
+    print("deaf", flush=True)
+    while True:
+        signal.pause()
+"""
+
+
+async def test_a_pod_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path) -> None:
+    """First SIGTERM, then SIGKILL."""
+    cluster = _Cluster(tmp_path, DEAF, grace=0.5)
+    await cluster.stop_once_said("deaf")
+    assert cluster.seen.texts == ["deaf", "no"]
+    assert cluster.seen.codes == [137]
+
+
+async def test_hurrying_ends_the_grace(tmp_path: Path) -> None:
+    """A second signal, which calls `hurry`, kills what still runs."""
+    cluster = _Cluster(tmp_path, DEAF, grace=600)
+    cluster.depth = QueueDepth(visible=1)
+    async with anyio.create_task_group() as group:
+        group.start_soon(cluster.stop_once_said, "deaf")
+        await cluster.seen.until(lambda: "no" in cluster.seen.texts)
+        cluster.scaler.hurry()
+    assert cluster.seen.codes == [137]
+
+
+async def test_what_a_pod_leaves_behind_does_not_keep_it_alive(tmp_path: Path) -> None:
+    """A pod has ended when its process has, even if a child of it holds its stdout open."""
+    cluster = _Cluster(
+        tmp_path,
+        """
+        import subprocess
+        child = subprocess.Popen(["sleep", "600"])
+        print(child.pid, flush=True)
+        """,
+    )
+    cluster.depth = QueueDepth(visible=1)
+    async with anyio.create_task_group() as group:
+        group.start_soon(cluster.scaler.run)
+        await cluster.seen.until(lambda: 0 in cluster.seen.codes)
+        cluster.depth = QueueDepth()
+        group.cancel_scope.cancel()
+    for text in cluster.seen.texts:
+        os.kill(int(text), signal.SIGKILL)
+
+
+async def test_lines_of_both_streams_are_told_also_without_an_end(tmp_path: Path) -> None:
+    """Bytes that are no UTF-8 and a last line without its newline are told all the same."""
+    cluster = _Cluster(
+        tmp_path,
+        """
+        import os
+        os.write(2, b"an error\\n")
+        os.write(1, b"one\\ntwo \\xff")
+        """,
+        most=1,
+    )
+    cluster.depth = QueueDepth(visible=1)
+    async with anyio.create_task_group() as group:
+        group.start_soon(cluster.scaler.run)
+        await cluster.seen.until(lambda: bool(cluster.seen.codes))
+        group.cancel_scope.cancel()
+    first = cluster.seen.lines[:3]
+    assert sorted(first) == [("stderr", "an error"), ("stdout", "one"), ("stdout", "two \ufffd")]
+
+
+async def test_a_poll_that_fails_is_told_and_tried_again(tmp_path: Path) -> None:
+    """A queue that cannot be read launches nothing, and proves nothing about being idle."""
+    cluster = _Cluster(tmp_path, "pass")
+    cluster.failing = 3
+    cluster.scaler.drain()
+    with anyio.fail_after(20):
+        await cluster.scaler.run()
+    assert len(cluster.seen.failures) == 3
+    assert cluster.seen.created == [0, 0]
+
+
+async def test_a_failing_observer_leaves_no_process_behind(tmp_path: Path) -> None:
+    """The error comes out of `run`, after every pod has ended."""
+    cluster = _Cluster(tmp_path, POD, most=2)
+    cluster.depth = QueueDepth(visible=2)
+    cluster.seen.fail_at = 2
+    with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):
+        await cluster.scaler.run()
+    assert len(cluster.seen.texts) == 2
+    assert all(_gone(int(text)) for text in cluster.seen.texts)
+
+
+def _gone(pid: int) -> bool:
+    """Whether no process has this number, save one that is dead and not yet reaped."""
+    try:
+        return " Z " in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return True
+
+
+def test_nothing_of_the_callers_aws_reaches_the_local_one() -> None:
+    """Every variable of a worker and of the SDK goes; what handlers may need stays."""
+    worker = {name.upper() for name in Settings.__struct_fields__}
+    aws = {"AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_ROLE_ARN", "BOTO_CONFIG"}
+    caller = dict.fromkeys(worker | aws | {"LEDGER_URL", "AWS_ACCESS_KEY_ID"}, "the caller's")
+    kept = {"PATH": "/bin", "HOME": "/home/me", "PYTHONPATH": "src", "VIRTUAL_ENV": "venv"}
+    clean = clean_environment(caller | kept)
+    assert "the caller's" not in clean.values()
+    assert clean.items() >= kept.items()
+
+
+async def test_the_local_aws_notifies_and_ends_with_its_context(tmp_path: Path) -> None:
+    """An upload becomes a message; afterwards nobody listens at the endpoint any more."""
+    async with local_stack(tmp_path) as stack:
+        stack.client("s3").put_object(Bucket=stack.input_bucket, Key="a b", Body=b"1")
+        sqs = stack.client("sqs")
+        got = sqs.receive_message(QueueUrl=stack.queue_url, MaxNumberOfMessages=10)
+        assert any('"a+b"' in message["Body"] for message in got["Messages"])
+        host, port = stack.endpoint_url.removeprefix("http://").split(":")
+        assert host == "127.0.0.1"
+    with pytest.raises(OSError, match=r"refused|attempts failed"):
+        await anyio.connect_tcp(host, int(port))
+
+
+async def test_a_local_aws_that_does_not_start_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its server wrote is the error."""
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho 'no moto here' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(broken))
+    with pytest.raises(StackError, match="no moto here"):
+        async with local_stack(tmp_path):
+            raise AssertionError("it started")

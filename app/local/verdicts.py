@@ -56,7 +56,9 @@ class Ending:
 def judge(file: DemoFile, view: FileView, left: Left) -> Ending:
     """Put together what was seen of a file's way and what is left of it."""
     letter = left.letters.get(file.key)
-    outputs = tuple(key for key in view.committed if key in left.outputs)
+    # An attempt that was made twice has committed the same keys again.
+    committed = dict.fromkeys(view.committed)
+    outputs = tuple(key for key in committed if key in left.outputs)
     outcome = "rejected" if letter else view.state
     seconds = None
     if view.ended_at is not None and view.uploaded_at is not None:
@@ -77,9 +79,8 @@ def _problem(file: DemoFile, view: FileView, outcome: str, outputs: tuple[str, .
     if outcome != expected:
         last = f"; the last error was {view.error}" if view.error else ""
         return f"expected it to be {expected}{last}"
-    if len(outputs) != len(view.committed):
-        lost = ", ".join(key for key in view.committed if key not in outputs)
-        return f"an output was committed but is not in the bucket: {lost}"
+    if lost := set(view.committed) - set(outputs):
+        return f"committed, but not in the bucket: {', '.join(sorted(lost))}"
     # Whether the user's own handlers write any output is their affair.
     if expected == "done" and file.make is not None and not outputs:
         return "it left no output"

@@ -14,16 +14,12 @@ import sys
 import tempfile
 import time
 import venv
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from anyio.from_thread import start_blocking_portal
+from local_aws import REPOSITORY, environment, local_aws
 
-from app.local.stack import Stack, local_stack
-
-REPOSITORY = Path(__file__).resolve().parents[1]
 BENCH = Path(__file__).resolve().parent
 REQUIREMENTS = REPOSITORY / "requirements.txt"
 OBJECT = bytes(range(256)) * 4
@@ -64,16 +60,6 @@ def runtime_python() -> Path:
     return python
 
 
-@contextmanager
-def local_aws(folder: Path) -> Iterator[Stack]:
-    """A local AWS in a process of its own."""
-    with (
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(local_stack(folder)) as stack,
-    ):
-        yield stack
-
-
 def run_once(contestant: Contestant, python: Path, env: Mapping[str, str], folder: Path) -> None:
     """One process, from its start to its exit.
 
@@ -109,16 +95,8 @@ def measure(runs: int) -> tuple[Contestant, Contestant, Contestant]:
     with tempfile.TemporaryDirectory(prefix="bench-start-") as name:
         folder = Path(name)
         with local_aws(folder) as stack:
-            env = stack.environment(os.environ) | {
-                "PYTHONPATH": str(REPOSITORY),
-                "HANDLERS": "handlers:ROUTES",
-                "OUTPUT_BUCKET": stack.output_bucket,
-                "READY_FILE": str(folder / "ready"),
-                "TERMINATION_LOG": str(folder / "termination-log"),
-            }
+            env = environment(stack, folder, OUTPUT_BUCKET=stack.output_bucket)
             s3 = stack.client("s3")
-            # The test event that S3 sends when a notification is configured.
-            stack.client("sqs").purge_queue(QueueUrl=stack.queue_url)
             for turn in range(runs + 1):
                 for contestant in (boto3, bare, app):
                     # The bucket itself sends the message.

@@ -34,6 +34,7 @@ def test_scale_launches_one_pod_for_each_message_and_ends_when_idle(
     assert len(scaler.events("job_started")) == 3
     assert len({line["pod_name"] for line in scaler.lines}) == 3
     assert len({line["job_id"] for line in scaler.lines}) == 3
+    assert scaler.stderr.count('ended with 0: {"outcome":"done"') == 3
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -211,6 +212,7 @@ async def test_pods_that_are_not_ready_stand_for_messages_that_wait(tmp_path: Pa
         group.cancel_scope.cancel()
     assert seen.codes == [143] * 6
     assert not cluster.scaler.pods
+    assert _is_empty(tmp_path)
 
 
 DEAF = """
@@ -301,6 +303,10 @@ async def test_a_failing_observer_leaves_no_process_behind(tmp_path: Path) -> No
         await cluster.scaler.run()
     assert len(cluster.seen.texts) == 2
     assert all(_gone(int(text)) for text in cluster.seen.texts)
+
+
+def _is_empty(folder: Path) -> bool:
+    return not any(folder.iterdir())
 
 
 def _gone(pid: int) -> bool:

@@ -18,7 +18,7 @@ _SENTENCES = {
     "output_committed": "{pod}: commits {output}",
     "message_dead_lettered": "{pod}: sends {file} to the dead letters, {reason}",
     "handler_failed": "{pod}: {reason}: {error}",
-    "job_finished": "{pod}: {outcome}, exit {exit_code}",
+    "job_finished": "{pod}: {outcome}{why}, exit {exit_code}",
 }
 _DIED_OF_SIGNAL = 128 + 9
 
@@ -52,7 +52,9 @@ class News:
         if seen.kind == "pod_ended" and seen.facts["exit_code"] == _DIED_OF_SIGNAL:
             return f"pod {short(seen.pod)}: was killed"
         file = self._names.get(seen.key, "a message that names no file of ours")
-        facts = _Facts(seen.facts, file=file, pod=f"pod {short(seen.pod)}")
+        reason = seen.facts.get("reason")
+        why = f" ({reason})" if reason else ""
+        facts = _Facts(seen.facts, file=file, pod=f"pod {short(seen.pod)}", why=why)
         return _SENTENCES.get(seen.kind, "").format_map(facts)
 
 

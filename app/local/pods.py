@@ -3,9 +3,10 @@
 import contextlib
 import os
 import secrets
+import shutil
 import signal
+import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +29,13 @@ class Pod:
     Attributes:
         name: its POD_NAME.
         job_name: its JOB_NAME.
-        started: when it was launched, in seconds of `time.monotonic`.
+        termination_message: what it left in its TERMINATION_LOG, once it has ended.
     """
 
     def __init__(self, name: str, job_name: str, folder: Path, process: Process) -> None:
         self.name = name
         self.job_name = job_name
-        self.started = time.monotonic()
+        self.termination_message = ""
         self._folder = folder
         self._process = process
 
@@ -42,14 +43,6 @@ class Pod:
     def ready(self) -> bool:
         """Whether the readiness probe on READY_FILE would succeed; a pod that is not is pending."""
         return (self._folder / "ready").exists()
-
-    @property
-    def termination_message(self) -> str:
-        """What the process left in its TERMINATION_LOG, empty if nothing."""
-        try:
-            return (self._folder / "termination-log").read_text(errors="replace").strip()
-        except OSError:
-            return ""
 
     def terminate(self) -> None:
         """Send SIGTERM to the main process, as Kubernetes does."""
@@ -66,7 +59,8 @@ class Pod:
     async def wait(self, on_line: OnLine) -> int:
         """Hand every line it writes to `on_line(line, "stdout" or "stderr")`; its exit code.
 
-        A process that a signal ended counts 128 and the signal, as a container's status does.
+        A process that a signal ended counts 128 and the signal, as a container's status does. The
+        pod's files are gone afterwards.
         """
         async with anyio.create_task_group() as readers:
             for stream, name in (
@@ -78,7 +72,14 @@ class Pod:
             code = await self._process.wait()
             readers.cancel_scope.deadline = anyio.current_time() + _LAST_OUTPUT_SECONDS
         await self._process.aclose()
+        self._put_away()
         return code if code >= 0 else 128 - code
+
+    def _put_away(self) -> None:
+        with contextlib.suppress(OSError):
+            told = (self._folder / "termination-log").read_text(errors="replace")
+            self.termination_message = told.strip()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 async def _pump(stream: ByteReceiveStream, name: str, on_line: OnLine) -> None:
@@ -117,7 +118,7 @@ class Launcher:
         folder.mkdir()
         process = await anyio.open_process(
             self.command,
-            stdin=None,
+            stdin=subprocess.DEVNULL,
             env=self._environment(name, job_name, folder),
             # Ctrl-C in a terminal goes to the scaler alone, which then tells its pods.
             start_new_session=True,

@@ -178,7 +178,8 @@ class _Printer:
         _write(sys.stdout if stream == "stdout" else sys.stderr, line)
 
     def pod_ended(self, pod: Pod, exit_code: int) -> None:
-        _write(sys.stderr, f"pod {pod.name}: ended with {exit_code}")
+        told = f": {pod.termination_message}" if pod.termination_message else ""
+        _write(sys.stderr, f"pod {pod.name}: ended with {exit_code}{told}")
 
 
 def _write(stream: TextIO, line: str) -> None:

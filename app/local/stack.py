@@ -40,7 +40,8 @@ WORKER_VARIABLES = frozenset(name.upper() for name in Settings.__struct_fields__
     "PUSHGATEWAY_URL",
     "METRICS_JOB",
 }
-_FOREIGN_PREFIXES = ("AWS_", "BOTO_", "MOTO_")
+# In development mode aiohttp refuses the two Server headers of moto's answers.
+_FOREIGN_PREFIXES = ("AWS_", "BOTO_", "MOTO_", "PYTHONDEVMODE")
 
 _CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "local",

@@ -15,7 +15,8 @@ from harness.launch import WAIT, handlers_module
 from harness.process import REPOSITORY
 
 from app.local import demo as demo_module
-from app.local.journal import FileView
+from app.local import rehearsal, samples
+from app.local.journal import FileView, Journal
 from app.local.samples import DemoFile, Expected
 from app.local.stack import StackError, clean_environment, local_stack
 from app.local.verdicts import Left, Letter, judge
@@ -163,6 +164,24 @@ def test_a_stopped_demo_leaves_nothing_behind(
     assert demo.end() == code
 
 
+async def test_a_rehearsal_has_a_deadline_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A handler that waits for ever is stopped with its pod, and the file said not to be done."""
+    (tmp_path / "handlers.py").write_text(handlers_module(WAIT))
+    (tmp_path / "a.txt").write_text("1")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(rehearsal, "_BASE_SECONDS", 4.0)
+    files = samples.own([tmp_path / "a.txt"])
+    journal = Journal([file.key for file in files])
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY)}
+    ran = rehearsal.Rehearsal(files, journal, env, tmp_path)
+    await ran.run()
+    assert ran.troubles == ["stopped after 4 s: not everything was done by then"]
+    [ending] = ran.endings
+    assert (ending.outcome, ending.problem) == ("interrupted", "expected it to be done")
+
+
 def test_on_a_terminal_it_draws_tables(tmp_path: Path) -> None:
     """The live table and the summary, each with the file's name."""
     (tmp_path / "a.txt").write_text("1")
@@ -186,11 +205,16 @@ def _read_terminal(terminal: int) -> Iterator[bytes]:
 
 def test_files_that_cannot_be_uploaded_are_refused_at_once(tmp_path: Path) -> None:
     """One line for each, before anything is started."""
-    code, text = _run(tmp_path, WAIT, "missing.csv", "tmp", "handlers.py")
+    names = ["missing.csv", "tmp", "handlers.py", "/dev/null", "x" * 300, os.fsdecode(b"\xff")]
+    (tmp_path / os.fsdecode(b"\xff")).touch()
+    code, text = _run(tmp_path, WAIT, *names)
     assert code == 78
     assert text.splitlines() == [
         "missing.csv: there is no such file",
         "tmp: is a directory: expected a file",
+        "/dev/null: is not a regular file",
+        f"{'x' * 300}: cannot be read: File name too long",
+        "\\udcff: has a name that is not UTF-8, which no object key can be",
     ]
 
 

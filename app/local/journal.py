@@ -67,7 +67,7 @@ class FileView:
     state: str = "not uploaded yet"
     attempts: int = 0
     interruptions: int = 0
-    percent: float | None = None
+    progress: str = ""
     error: str = ""
     committed: list[str] = field(default_factory=list)
 
@@ -150,6 +150,13 @@ class Journal:
         self.note("pod_ended", pod.name, view.key, exit_code=exit_code)
 
 
+def progress(facts: Mapping[str, Any]) -> str:
+    """How far a `progress` event says a handler is: a share where it told the total."""
+    if (percent := facts.get("percent")) is not None:
+        return f"{percent} %"
+    return f"{facts.get('done', '?')} so far"
+
+
 def _parse(line: str) -> dict[str, Any]:
     try:
         told = json.loads(line)
@@ -167,10 +174,10 @@ def _follow(file: FileView, seen: Observation) -> None:
             file.state = file.state if file.attempts else "waiting"
         case "message_received":
             file.attempts += 1
-            file.percent = None
+            file.progress = ""
             file.state = "in work"
         case "progress":
-            file.percent = seen.facts.get("percent")
+            file.progress = progress(seen.facts)
         case "signalled":
             file.state = "being stopped"
         case "handler_failed":
@@ -178,7 +185,7 @@ def _follow(file: FileView, seen: Observation) -> None:
         case "output_committed":
             file.committed.append(str(seen.facts["output"]))
         case "job_finished":
-            file.state = str(seen.facts.get("outcome"))
+            file.state, file.progress = str(seen.facts.get("outcome")), ""
             file.interruptions += file.state == "interrupted"
             file.ended_at = seen.at
         case "pod_ended" if file.state in ("in work", "being stopped"):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from app.local.journal import Observation
+from app.local.journal import Observation, progress
 from app.local.samples import DemoFile
 
 # Kinds that are missing here are no news.
@@ -11,7 +11,7 @@ _SENTENCES = {
     "poll_failed": "queue: cannot be read: {error}",
     "uploaded": "{file}: uploaded, {size:,} bytes",
     "message_received": "{pod}: takes {file}, delivery {receive_count}",
-    "progress": "{pod}: {file}, {percent} %",
+    "progress": "{pod}: {file}, {amount}",
     "signalled": "{pod}: is sent SIGTERM in the middle of {file}",
     "message_released": "{pod}: gives {file} back to the queue",
     "message_hidden": "{pod}: puts {file} off for {seconds} s",
@@ -54,7 +54,8 @@ class News:
         file = self._names.get(seen.key, "a message that names no file of ours")
         reason = seen.facts.get("reason")
         why = f" ({reason})" if reason else ""
-        facts = _Facts(seen.facts, file=file, pod=f"pod {short(seen.pod)}", why=why)
+        pod, amount = f"pod {short(seen.pod)}", progress(seen.facts)
+        facts = _Facts(seen.facts, file=file, pod=pod, why=why, amount=amount)
         return _SENTENCES.get(seen.kind, "").format_map(facts)
 
 

@@ -122,14 +122,15 @@ class LiveScreen:
             f"{journal.now:.0f} s   queue: {journal.depth.visible} visible, "
             f"{journal.depth.in_flight} in flight   pods: {len(journal.alive)}"
         )
-        table = Table("file", "what it is", "size", "state", "attempts", "read", "pod", title=title)
+        table = Table(
+            "file", "what it is", "size", "state", "attempts", "progress", "pod", title=title
+        )
         pods = {pod.key: short(pod.name) for pod in journal.alive}
         for file in self._files:
             view = journal.files[file.key]
             big = _size(view.size) if view.uploaded_at is not None else ""
-            read = "" if view.percent is None else f"{view.percent:.0f} %"
             pod = pods.get(file.key, "")
-            row = (file.name, file.about, big, view.state, str(view.attempts), read, pod)
+            row = (file.name, file.about, big, view.state, str(view.attempts), view.progress, pod)
             table.add_row(*(Text(cell) for cell in row))
         return Group(table, Text("\n".join(self._latest), style="dim"))
 

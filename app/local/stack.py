@@ -164,7 +164,8 @@ def _client(service: str, endpoint_url: str) -> Any:
         aws_secret_access_key=_CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
         region_name=REGION,
     )
-    config = Config(connect_timeout=3, read_timeout=30, retries={"total_max_attempts": 2})
+    # moto answers an upload of gigabytes only after it has digested it.
+    config = Config(connect_timeout=3, read_timeout=120, retries={"total_max_attempts": 2})
     return session.client(service, endpoint_url=endpoint_url, config=config)
 
 

@@ -99,9 +99,8 @@ class FaultProxy:
 
         with self._changed:
             came = self._changed.wait_for(lambda: len(found()) >= count, timeout)
-            assert came, (
-                f"no {name} number {count} in {timeout} s; seen: {[call.name for call in self._calls]}"
-            )
+            seen = [call.name for call in self._calls]
+            assert came, f"no {name} number {count} in {timeout} s; seen: {seen}"
             return found()[count - 1]
 
     async def _run(self) -> None:

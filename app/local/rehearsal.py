@@ -27,8 +27,8 @@ _GRACE_SECONDS = 22.0
 # What a run may take: a constant, and time for the files' bytes at a slow handler's pace.
 _BASE_SECONDS = 75.0
 _BYTES_A_SECOND = 2_000_000
-# The pod to be stopped is signalled half-way, or so long after it opened its object, whichever comes
-# first: a fast machine is through with the file in little more than a second.
+# The pod to be stopped is signalled half-way, or so long after it opened its object where that is
+# sooner: a fast machine is through with the file in little more than a second.
 _HALF_WAY_PERCENT = 40.0
 _HALF_WAY_SECONDS = 0.7
 

@@ -39,6 +39,22 @@ class Limits:
     total_bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """A place in front of a member, from which one can decompress without what came before.
+
+    Attributes:
+        raw: its offset among the compressed bytes.
+        decompressed: its offset among the decompressed bytes.
+    """
+
+    raw: int
+    decompressed: int
+
+
+ORIGIN = Boundary(0, 0)
+
+
 class _Decompressor(Protocol):
     """What the standard library's and most other decompressors look like."""
 
@@ -73,16 +89,18 @@ class Decoder:
     Args:
         codec: a name that `detect` gives.
         limits: past any of them the data is corrupt.
+        start: the place in front of a member to begin at, instead of the stream's beginning.
     """
 
-    def __init__(self, codec: str, limits: Limits) -> None:
+    def __init__(self, codec: str, limits: Limits, start: Boundary = ORIGIN) -> None:
         self._codec = codec
         self._make, self._errors = _codec(codec)
         self._limits = limits
         self._member: _Decompressor | None = None
-        self._members = 0
-        self.bytes_in = 0
-        self.bytes_out = 0
+        self._begun = start != ORIGIN
+        self.bytes_in = start.raw
+        self.bytes_out = start.decompressed
+        self.boundary = start
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The pieces that these compressed bytes give, each of about a MiB at most.
@@ -101,8 +119,10 @@ class Decoder:
             if self._member.eof:
                 data = self._member.unused_data
                 self._member = None
+            self.bytes_out += len(piece)
+            if self._member is None:
+                self.boundary = Boundary(self.bytes_in - len(data), self.bytes_out)
             if piece:
-                self.bytes_out += len(piece)
                 self._check_limits()
                 yield piece
 
@@ -112,15 +132,15 @@ class Decoder:
         Raises:
             RejectedError: `corrupt_data` where it ends in the middle of a member.
         """
-        if self._member is not None or not self._members:
+        if self._member is not None or not self._begun:
             raise self._corrupt("it ends too early")
 
     def _begin(self, data: bytes) -> bytes:
         # gzip and xz allow members to be padded with zeros.
-        data = data.lstrip(b"\0") if self._members else data
+        data = data.lstrip(b"\0") if self._begun else data
         if data:
             self._member = self._make()
-            self._members += 1
+            self._begun = True
         return data
 
     def _decompress(self, member: _Decompressor, data: bytes) -> bytes:

@@ -26,7 +26,12 @@ class Splitter:
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._most = max_line_bytes
-        self.offset = start
+        self._fed = start
+
+    @property
+    def offset(self) -> int:
+        """The offset of the first byte that no line was made of yet."""
+        return self._fed - self._held_bytes
 
     def feed(self, piece: bytes) -> list[bytes]:
         """The lines that end in this piece, without their terminators.
@@ -34,6 +39,7 @@ class Splitter:
         Raises:
             RejectedError: `corrupt_data`, where a line grows beyond the bound.
         """
+        self._fed += len(piece)
         if self._terminator not in piece and not self._straddles(piece):
             self._hold(piece)
             return []
@@ -53,11 +59,6 @@ class Splitter:
         self._held.clear()
         self._held_bytes = 0
         return [rest] if rest else []
-
-    def length(self, lines: list[bytes], *, last: bool = False) -> int:
-        """How many bytes of the stream these lines took up."""
-        ends = len(lines) - last
-        return sum(map(len, lines)) + ends * len(self._terminator)
 
     def _straddles(self, piece: bytes) -> bool:
         """Whether a terminator of several bytes ends in this piece but began before it."""

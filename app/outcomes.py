@@ -101,6 +101,7 @@ class Reason(StrEnum):
     CREDENTIALS = "credentials"
     ACCESS_DENIED = "access_denied"
     OBJECT_CHANGED = "object_changed"
+    CHECKSUM_MISMATCH = "checksum_mismatch"
     # skipped
     TEST_EVENT = "test_event"
     NOT_CREATED_EVENT = "not_created_event"

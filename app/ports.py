@@ -70,6 +70,8 @@ class ObjectFacts(msgspec.Struct, frozen=True):
         version_id: None where the bucket keeps no versions.
         etag: with its quotes, as If-Match takes it.
         size: bytes.
+        checksums: of the whole object, by algorithm, as S3 names and writes them; None where
+            the response could not tell.
     """
 
     bucket: str
@@ -81,6 +83,7 @@ class ObjectFacts(msgspec.Struct, frozen=True):
     content_encoding: str
     metadata: Mapping[str, str]
     last_modified: datetime
+    checksums: Mapping[str, str] | None = None
 
 
 class Body(Protocol):
@@ -108,12 +111,21 @@ class ObjectReader(Protocol):
     async def open_at(
         self, ref: ObjectRef, start: int, end: int | None, pin: ObjectFacts | None
     ) -> Opened:
-        """Ask for bytes `start` to `end` (exclusive; None: the end) of the pinned version.
+        """Ask for bytes `start` to `end` (exclusive; None: the whole) of the pinned version.
+
+        A store that ignores ranges answers with the whole object, from byte 0.
 
         Raises:
             RejectedError: `object_missing`.
             OutsideError: `object_changed` where the pinned version is no longer there, or
                 anything that may pass.
+        """
+
+    async def checksums(self, facts: ObjectFacts) -> Mapping[str, str]:
+        """The pinned version's checksums over the whole object; empty where S3 has none.
+
+        Raises:
+            OutsideError: as `open_at`.
         """
 
 

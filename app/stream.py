@@ -1,100 +1,59 @@
-"""The object as bytes: one pinned version, in order, checked, every body closed."""
+"""The object as handlers see it: its bytes, decompressed bytes, lines; one pinned version."""
 
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from datetime import datetime
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-import msgspec
-
-from app import codecs, framing
+from app import framing
+from app.decoding import Decoded
+from app.described import DescribedObject, StreamLimits
 from app.notifications import ObjectRef
-from app.outcomes import OutsideError, Reason, RejectedError
-from app.ports import Body, ObjectFacts, ObjectReader, Opened
-
-
-class StreamLimits(msgspec.Struct, frozen=True):
-    """What a stream may take.
-
-    Attributes:
-        object_bytes: a larger object is rejected; 0 is no limit.
-        spool_dir: where `download` puts the object.
-    """
-
-    object_bytes: int
-    decompression: codecs.Limits
-    spool_dir: Path
-
-
-class DescribedObject:
-    """What is known of an object before its bytes are read.
-
-    Attributes:
-        facts: all that the first response said.
-    """
-
-    facts: ObjectFacts
-
-    @property
-    def bucket(self) -> str:
-        """The bucket's name."""
-        return self.facts.bucket
-
-    @property
-    def key(self) -> str:
-        """The decoded key."""
-        return self.facts.key
-
-    @property
-    def version_id(self) -> str | None:
-        """The version, None where the bucket keeps none."""
-        return self.facts.version_id
-
-    @property
-    def etag(self) -> str:
-        """The ETag, with its quotes."""
-        return self.facts.etag
-
-    @property
-    def size(self) -> int:
-        """The size in bytes, as stored."""
-        return self.facts.size
-
-    @property
-    def content_type(self) -> str:
-        """The content type, as stored."""
-        return self.facts.content_type
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        """The user's metadata."""
-        return self.facts.metadata
-
-    @property
-    def last_modified(self) -> datetime:
-        """When this version was written."""
-        return self.facts.last_modified
+from app.outcomes import FailureError, Reason, RejectedError
+from app.ports import ObjectReader, Opened
+from app.positions import Place, Position
+from app.reading import Reading, open_first
+from app.telemetry import Telemetry
+from app.verified import Verified
 
 
 class ObjectStream(DescribedObject):
-    """One version of one object, as handlers see it."""
+    """One version of one object.
+
+    The iterators begin where an earlier attempt's checkpoint left off, or at `start`: 0, an
+    offset in bytes, or a token that `position` gave.
+
+    Args:
+        opened: the first response.
+        attempt: 1 for the first one at this work; data that is wrong twice is given up.
+        resume: the token of an earlier attempt's checkpoint.
+    """
 
     def __init__(
         self,
         reader: ObjectReader,
         opened: Opened,
         limits: StreamLimits,
+        telemetry: Telemetry,
         on_bytes: Callable[[int], None],
+        *,
+        attempt: int = 1,
+        resume: Any = None,
     ) -> None:
-        self._reader = reader
         self.facts = opened.facts
+        self._reader = reader
         self._first: Opened | None = opened
         self._limits = limits
+        self._telemetry = telemetry
         self._on_bytes = on_bytes
-        self._live: set[Body] = {opened.body}
+        self._attempt = attempt
+        self._resume = resume
+        self._live: list[Reading] = []
+        self._checked: list[Verified] = []
+        self._failed: FailureError | None = None
+        self._place: Place | None = None
         self._folder: Path | None = None
 
     @classmethod
@@ -103,7 +62,10 @@ class ObjectStream(DescribedObject):
         reader: ObjectReader,
         ref: ObjectRef,
         limits: StreamLimits,
+        telemetry: Telemetry,
         on_bytes: Callable[[int], None],
+        *,
+        attempt: int = 1,
     ) -> Self:
         """Send the first request; its response pins the version.
 
@@ -111,89 +73,102 @@ class ObjectStream(DescribedObject):
             RejectedError: `object_missing` or `object_too_large`.
             OutsideError: anything that may pass.
         """
-        opened = await reader.open_at(ref, 0, None, None)
+        opened = await open_first(reader, ref, limits.tuning, telemetry)
         if limits.object_bytes and opened.facts.size > limits.object_bytes:
             opened.body.close()
             text = f"{opened.facts.size} bytes: more than MAX_OBJECT_BYTES ({limits.object_bytes})"
             raise RejectedError(Reason.OBJECT_TOO_LARGE, text)
-        return cls(reader, opened, limits, on_bytes)
+        return cls(reader, opened, limits, telemetry, on_bytes, attempt=attempt)
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        """The raw bytes in order, in chunks of up to a MiB.
+    @property
+    def position(self) -> Any:
+        """The token of the place reached: what comes next starts there; JSON, opaque.
+
+        None before the first byte was read.
+        """
+        return self._place.token if self._place else None
+
+    def chunks(self, start: Any = None) -> AsyncIterator[bytes]:
+        """The raw bytes in order, in chunks as they come.
 
         Raises:
-            OutsideError: the transport failed, or the object changed.
+            OutsideError: the transport failed too often in a row, the object changed, or its
+                checksum is not what S3 says.
+            RejectedError: its checksum is wrong for the second time.
         """
-        return _Chunks(self)
+        at = Position.of(start if start is not None else self._resume, "chunks").at
+        return _Chunks(self, self._verified(at), at)
 
-    async def decompressed(self) -> AsyncGenerator[bytes, None]:
-        """Decompressed bytes, in chunks of about a MiB; plain objects as they are.
+    async def decompressed(self, start: Any = None) -> AsyncGenerator[bytes, None]:
+        """Decompressed bytes, in pieces of a MiB at most; plain objects as they are.
 
         Raises:
             RejectedError: the data is corrupt, or grows past a limit.
-            OutsideError: the transport failed, or the object changed.
+            OutsideError: as `chunks`.
         """
-        chunks = self.chunks()
-        head = b""
-        async for chunk in chunks:
-            head += chunk
-            if len(head) >= codecs.MAGIC_BYTES:
-                break
-        codec = codecs.detect(self.facts.content_encoding, head, self.key)
-        if codec is None:
-            if head:
-                yield head
-            async for chunk in chunks:
-                yield chunk
-            return
-        decoder = codecs.Decoder(codec, self._limits.decompression)
-        for piece in decoder.feed(head):
+        source = self._decoded(start)
+        while piece := await source.read():
+            self._place = source.place()
             yield piece
-        async for chunk in chunks:
-            for piece in decoder.feed(chunk):
-                yield piece
-        decoder.finish()
 
-    async def batches(self, terminator: bytes = b"\n") -> AsyncGenerator[list[bytes], None]:
+    async def batches(
+        self, terminator: bytes = b"\n", *, start: Any = None
+    ) -> AsyncGenerator[list[bytes], None]:
         """Decompressed lines without their terminator, as lists, one a chunk: the fast way.
 
         Raises:
             RejectedError: the data is corrupt, grows past a limit, or has no end of line in sight.
-            OutsideError: the transport failed, or the object changed.
+            OutsideError: as `chunks`.
         """
-        splitter = framing.Splitter(terminator)
-        async for piece in self.decompressed():
+        source = self._decoded(start)
+        splitter = framing.Splitter(terminator, source.offset)
+        while piece := await source.read():
+            begin = splitter.offset
             if lines := splitter.feed(piece):
+                source.reached(begin)
+                self._place = Place(source, begin, splitter.offset, lines, len(terminator))
                 yield lines
         if last := splitter.finish():
+            self._place = source.place()
             yield last
 
-    async def lines(self, terminator: bytes = b"\n") -> AsyncGenerator[bytes, None]:
+    async def lines(
+        self, terminator: bytes = b"\n", *, start: Any = None
+    ) -> AsyncGenerator[bytes, None]:
         """Decompressed lines without their terminator, one by one; raises as `batches` does."""
-        async for batch in self.batches(terminator):
-            for line in batch:
+        async for batch in self.batches(terminator, start=start):
+            for line in self.one_by_one(batch):
                 yield line
+
+    def one_by_one(self, batch: list[bytes]) -> Iterator[bytes]:
+        """The lines of the batch handed out last; `position` follows each of them."""
+        rest = iter(batch)
+        if self._place is not None:
+            self._place.rest = rest
+        return rest
 
     async def read(self, start: int, end: int) -> bytes:
         """The bytes from `start` up to `end`, which is cut at the object's size.
 
         Raises:
             ValueError: the range is no range.
-            OutsideError: the transport failed, or the object changed.
+            OutsideError: the transport failed too often in a row, or the object changed.
         """
         if not 0 <= start <= end:
             raise ValueError(f"read({start}, {end}): expected 0 <= start <= end")
-        end = min(end, self.size)
-        if start >= end:
-            return b""
-        chunks = _Chunks(self, start, end)
-        return b"".join([chunk async for chunk in chunks])
+        reading = self.reading(start, min(end, self.size))
+        pieces = []
+        while piece := await reading.read():
+            self._on_bytes(len(piece))
+            pieces.append(piece)
+        await self.done_with(reading)
+        return b"".join(pieces)
 
     async def download(self) -> Path:
         """The object, spooled to a file that lives as long as the job.
 
         Raises:
-            OutsideError: the transport failed, or the object changed.
+            OutsideError, RejectedError: as `chunks`.
         """
         import aiofiles
 
@@ -204,73 +179,89 @@ class ObjectStream(DescribedObject):
         descriptor, name = tempfile.mkstemp(dir=self._folder)
         os.close(descriptor)
         async with aiofiles.open(name, "wb") as spool:
-            async for chunk in self.chunks():
+            async for chunk in self.chunks(start=0):
                 await spool.write(chunk)
         return Path(name)
 
-    async def _open(self, start: int, end: int) -> Opened:
-        """A response for these bytes; the first one serves once for a read from the start."""
+    def reading(self, start: int, end: int) -> Reading:
+        """Bytes of this version; the first response serves once, for a read from the start."""
         first, self._first = self._first, None
-        if first is not None:
-            if (first.start, first.end) == (start, end):
-                return first
+        if first is not None and (start or first.end > end or not end):
             first.body.close()
-            self._live.discard(first.body)
-        ref = ObjectRef(self.bucket, self.key, self.version_id)
-        opened = await self._reader.open_at(ref, start, end, self.facts)
-        self._live.add(opened.body)
-        return opened
+            first = None
+        reading = Reading(
+            self._reader,
+            self.facts,
+            start,
+            end,
+            tuning=self._limits.tuning,
+            telemetry=self._telemetry,
+            first=first,
+        )
+        self._live.append(reading)
+        return reading
 
-    def _done_with(self, body: Body) -> None:
-        body.close()
-        self._live.discard(body)
+    async def done_with(self, reading: Reading) -> None:
+        """Close what a reading left open."""
+        await reading.close()
+        if reading in self._live:
+            self._live.remove(reading)
 
-    def close(self) -> None:
+    def check(self) -> None:
+        """Raise what was found wrong with the data, though the handler may have ignored it."""
+        if self._failed is not None:
+            raise self._failed
+
+    async def close(self) -> None:
         """Close every body and remove what was spooled."""
-        for body in list(self._live):
-            self._done_with(body)
+        if self._first is not None:
+            self._first.body.close()
+            self._first = None
+        for checked in self._checked:
+            await checked.close()
+        for reading in list(self._live):
+            await self.done_with(reading)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
+    def _decoded(self, start: Any) -> Decoded:
+        position = Position.of(start if start is not None else self._resume, "lines")
+        return Decoded(
+            self._verified(position.boundary.raw), self.facts, self._limits.decompression, position
+        )
+
+    def _verified(self, start: int) -> Verified:
+        def failed(error: FailureError) -> None:
+            self._failed = error
+
+        checked = Verified(
+            self,
+            self._reader,
+            self._telemetry,
+            start,
+            attempt=self._attempt,
+            on_bytes=self._on_bytes,
+            on_failed=failed,
+        )
+        self._checked.append(checked)
+        return checked
+
 
 class _Chunks:
-    """The bytes of one range, counted; a class, so that no scope is held across a yield."""
+    """Raw bytes; a class, so that no scope is held across a yield."""
 
-    def __init__(self, stream: ObjectStream, start: int = 0, end: int | None = None) -> None:
+    def __init__(self, stream: ObjectStream, source: Verified, at: int) -> None:
         self._stream = stream
-        self._at = start
-        self._end = stream.size if end is None else end
-        self._body: Body | None = None
-        self._ended = False
+        self._source = source
+        self._at = at
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
-        if self._ended or self._at >= self._end:
-            self._finish()
-            raise StopAsyncIteration
-        if self._body is None:
-            self._body = (await self._stream._open(self._at, self._end)).body  # noqa: SLF001
-        try:
-            chunk = await self._body.read()
-        except BaseException:
-            self._finish()
-            raise
-        self._at += len(chunk)
-        self._stream._on_bytes(len(chunk))  # noqa: SLF001
+        chunk = await self._source.read()
         if not chunk:
-            self._finish()
-            self._check_length()
             raise StopAsyncIteration
+        self._at += len(chunk)
+        self._stream._place = Place(None, self._at, self._at)  # noqa: SLF001 - one thing in two
         return chunk
-
-    def _finish(self) -> None:
-        self._ended = True
-        if self._body is not None:
-            self._stream._done_with(self._body)  # noqa: SLF001
-
-    def _check_length(self) -> None:
-        if self._at != self._end:
-            text = f"{self._stream.key}: the body ended at byte {self._at}, not {self._end}"
-            raise OutsideError(Reason.TRANSPORT, text)

@@ -9,10 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from app.described import DescribedObject
 from app.job import Checkpoint, Job
+from app.objectfile import ObjectFile
 from app.outcomes import Interrupted
 from app.output import DEFAULT_CONTENT_TYPE, Output
-from app.stream import DescribedObject, ObjectStream
+from app.stream import ObjectStream
 
 T = TypeVar("T")
 
@@ -112,28 +114,38 @@ class SyncObject(DescribedObject):
         self._stream = stream
         self._bridge = bridge
 
-    def chunks(self) -> Iterator[bytes]:
+    @property
+    def position(self) -> Any:
+        """As `ObjectStream.position`."""
+        return self._stream.position
+
+    def chunks(self, start: Any = None) -> Iterator[bytes]:
         """As `ObjectStream.chunks`."""
-        return self._bridge.iterate(self._stream.chunks())
+        return self._bridge.iterate(self._stream.chunks(start))
 
-    def decompressed(self) -> Iterator[bytes]:
+    def decompressed(self, start: Any = None) -> Iterator[bytes]:
         """As `ObjectStream.decompressed`."""
-        return self._bridge.iterate(self._stream.decompressed())
+        return self._bridge.iterate(self._stream.decompressed(start))
 
-    def batches(self, terminator: bytes = b"\n") -> Iterator[list[bytes]]:
+    def batches(self, terminator: bytes = b"\n", *, start: Any = None) -> Iterator[list[bytes]]:
         """As `ObjectStream.batches`."""
-        return self._bridge.iterate(self._stream.batches(terminator))
+        return self._bridge.iterate(self._stream.batches(terminator, start=start))
 
-    def lines(self, terminator: bytes = b"\n") -> Iterator[bytes]:
+    def lines(self, terminator: bytes = b"\n", *, start: Any = None) -> Iterator[bytes]:
         """As `ObjectStream.lines`; a call into the loop per chunk, not per line."""
-        for batch in self.batches(terminator):
-            for line in batch:
+        for batch in self.batches(terminator, start=start):
+            rest = self._stream.one_by_one(batch)
+            for line in rest:
                 self._bridge.check()
                 yield line
 
     def read(self, start: int, end: int) -> bytes:
         """As `ObjectStream.read`."""
         return self._bridge.run(self._stream.read(start, end))
+
+    def open(self) -> ObjectFile:
+        """The object as a readable, seekable binary file over ranged reads."""
+        return ObjectFile(self.size, self.read)
 
     def download(self) -> Path:
         """As `ObjectStream.download`."""

@@ -10,17 +10,19 @@ import anyio
 
 from app import ledger
 from app.codecs import Limits
+from app.described import StreamLimits
 from app.handler import Handler, Route
 from app.job import Attempt, Job, output_metadata
 from app.outcomes import FailureError, HandlerError, Outcome, Result, result_of
 from app.output import Output, Outputs
 from app.planning import Plan, Record, summed_up
 from app.ports import Message, ObjectReader, OutputStore
+from app.reading import Tuning
 from app.settings import Settings
-from app.stream import ObjectStream, StreamLimits
+from app.stream import ObjectStream
 from app.sync import run_in_thread
 from app.telemetry import Telemetry
-from app.watch import Errand, Halted, Watch
+from app.watch import Errand, Halted, HandlerStuckError, Watch
 
 COMMIT_STEP_SECONDS = 10.0
 TIDY_SECONDS = 5.0
@@ -79,6 +81,7 @@ class Worker:
             settings.max_object_bytes,
             Limits(settings.max_decompression_ratio, settings.max_decompressed_bytes),
             settings.spool_dir,
+            Tuning(connections=settings.read_connections, budget_bytes=settings.read_ahead_bytes),
         )
 
     async def process(self, delivery: Delivery) -> Result:
@@ -96,8 +99,7 @@ class Worker:
             before = delivery.bytes_read
             result = await self._outcome(delivery, record)
             delivery.results.append(result)
-            if result.outcome is not Outcome.DONE:
-                self._telemetry.wasted(delivery.bytes_read - before)
+            self._telemetry.object_read(result, delivery.bytes_read - before)
             if len(planned.records) > 1:
                 self._telemetry.record_ended(result, record.where)
         return summed_up(planned, delivery.results)
@@ -121,6 +123,7 @@ class Worker:
     async def _attempt(self, delivery: Delivery, record: Record, route: Route) -> None:
         stream = await self._open(delivery, record)
         outputs: Outputs | None = None
+        stuck = False
         try:
             key = ledger.work_key(stream.facts, route.name, route.version)
             attempt = Attempt(
@@ -132,16 +135,27 @@ class Worker:
             await self._handle(
                 delivery.watch, route, Job(stream, outputs, attempt, self._telemetry)
             )
+            stream.check()
             await self._commit(delivery.watch, outputs)
+        except HandlerStuckError:
+            stuck = True
+            raise
         finally:
-            await self._tidy(stream, outputs.uncommitted if outputs else [])
+            if not stuck:
+                await self._tidy(stream, outputs.uncommitted if outputs else [])
 
     async def _open(self, delivery: Delivery, record: Record) -> ObjectStream:
         def count(read: int) -> None:
             delivery.bytes_read += read
-            self._telemetry.object_read(read)
 
-        opening = ObjectStream.open(self._stores.objects, record.ref, self._limits, count)
+        opening = ObjectStream.open(
+            self._stores.objects,
+            record.ref,
+            self._limits,
+            self._telemetry,
+            count,
+            attempt=delivery.message.receive_count,
+        )
         errand = self._workshop.submit(opening)
         try:
             await delivery.watch.finish(errand)
@@ -186,7 +200,7 @@ class Worker:
             raise errand.error
 
     async def _put_away(self, stream: ObjectStream, left: list[Output]) -> None:
-        stream.close()
+        await stream.close()
         for output in left:
             try:
                 await output.abort(self._stores.uploads)

@@ -3,20 +3,23 @@
 import asyncio
 import os
 from contextlib import AsyncExitStack
-from functools import cache
+from functools import partial
 from typing import Any
+
+# First, since it decides what the SDK imports.
+from app.aws.startup import SharedTrust, service_models  # isort: skip
 
 import aioboto3
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from botocore.exceptions import NoRegionError
-from botocore.loaders import Loader, create_loader
 
 from app.outcomes import ConfigurationError
 
 CONNECT_SECONDS = 5.0
-READ_SECONDS = 30.0
+READ_SECONDS = 20.0
 _ATTEMPTS = {"total_max_attempts": 3, "mode": "standard"}
+_config = partial(AioConfig, http_session_cls=SharedTrust)
 
 
 def session() -> aioboto3.Session:
@@ -24,15 +27,11 @@ def session() -> aioboto3.Session:
     inner = AioSession()
     # Credentials belong to a loop, and so does their refresh; service models are read-only and
     # slow to load.
-    inner.register_component("data_loader", _service_models())
+    models = service_models(inner.get_config_variable("data_path"))
+    inner.register_component("data_loader", models)
     # The SDK for Python reads AWS_DEFAULT_REGION alone; Kubernetes and other SDKs set AWS_REGION.
     region = None if inner.get_config_variable("region") else os.environ.get("AWS_REGION")
     return aioboto3.Session(botocore_session=inner, region_name=region)
-
-
-@cache
-def _service_models() -> Loader:
-    return create_loader(AioSession().get_config_variable("data_path"))
 
 
 async def _open(
@@ -48,7 +47,7 @@ async def _open(
 
 async def sqs(source: aioboto3.Session, stack: AsyncExitStack, wait_seconds: float) -> Any:
     """A client for polling and settling; its read outlasts the longest poll."""
-    config = AioConfig(
+    config = _config(
         connect_timeout=CONNECT_SECONDS,
         read_timeout=wait_seconds + 10,
         retries=_ATTEMPTS,
@@ -61,7 +60,7 @@ async def lease_sqs(
     source: aioboto3.Session, stack: AsyncExitStack, connect_seconds: float, read_seconds: float
 ) -> Any:
     """A client for renewals alone: short timeouts, one attempt, no pool shared with a poll."""
-    config = AioConfig(
+    config = _config(
         connect_timeout=connect_seconds,
         read_timeout=read_seconds,
         retries={"total_max_attempts": 1},
@@ -74,11 +73,25 @@ class S3Source:
     """A client for objects, opened when first asked for, on the loop that asks.
 
     Args:
-        connections: how many objects' bytes are read over at once; some more are for writing.
+        connections: in its pool, for as many requests at once.
+        attempts: requests for one call, the SDK's own retries included; 1 where the caller
+            retries better, since it knows which bytes it still lacks.
+        read_seconds: how long a body may bring nothing before it counts as broken.
+        source: the session of the same loop, where there is one.
     """
 
-    def __init__(self, connections: int) -> None:
+    def __init__(
+        self,
+        connections: int,
+        *,
+        attempts: int = 3,
+        read_seconds: float = READ_SECONDS,
+        source: aioboto3.Session | None = None,
+    ) -> None:
         self._connections = connections
+        self._attempts = attempts
+        self._read_seconds = read_seconds
+        self._session = source
         self._stack = AsyncExitStack()
         self._opening = asyncio.Lock()
         self._client: Any = None
@@ -87,18 +100,25 @@ class S3Source:
         """The client."""
         async with self._opening:
             if self._client is None:
-                config = AioConfig(
+                config = _config(
                     connect_timeout=CONNECT_SECONDS,
-                    read_timeout=READ_SECONDS,
-                    retries=_ATTEMPTS,
-                    max_pool_connections=self._connections + 4,
+                    read_timeout=self._read_seconds,
+                    retries={"total_max_attempts": self._attempts, "mode": "standard"},
+                    max_pool_connections=self._connections,
                     tcp_keepalive=True,
                     # The stream verifies whole objects itself, across ranges; the SDK cannot.
                     response_checksum_validation="when_required",
                 )
-                self._client = await _open(session(), self._stack, "s3", config)
+                client = await _open(self._session or session(), self._stack, "s3", config)
+                client.meta.events.register("before-call.s3.GetObject", _ask_for_checksum)
+                self._client = client
             return self._client
 
     async def close(self) -> None:
         """Close the client, if there is one; on the same loop."""
         await self._stack.aclose()
+
+
+def _ask_for_checksum(params: dict[str, Any], **_: Any) -> None:
+    """Have S3 tell the checksum, without the SDK computing it over again in Python."""
+    params["headers"]["x-amz-checksum-mode"] = "ENABLED"

@@ -3,6 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+# First, since it decides what the SDK imports.
+import app.aws.startup  # isort: skip  # noqa: F401
+
 import aiohttp
 from botocore.exceptions import (
     BotoCoreError,
@@ -21,6 +24,9 @@ from app.outcomes import (
     Reason,
     RejectedError,
 )
+
+# What the HTTP library raises while a body is read; none of it is an error of the SDK.
+HTTP_ERRORS = (HTTPClientError, aiohttp.ClientError, TimeoutError, OSError)
 
 _GONE_CODES = {"MessageNotInflight", "ReceiptHandleIsInvalid", "InvalidIdFormat"}
 # SQS says these in the text of a plain InvalidParameterValue.

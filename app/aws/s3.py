@@ -4,15 +4,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from app.aws.errors import translated
+from app import integrity
+from app.aws.errors import HTTP_ERRORS, translated
 from app.notifications import ObjectRef
 from app.outcomes import ConfigurationError, OutsideError, Reason, RejectedError
 from app.ports import ObjectFacts, Opened, Part, Upload
 from app.settings import Location
-
-# Asked of the socket at once: large enough that a fast network costs few wake-ups, small enough
-# that slow bytes are handed on as they trickle in.
-READ_BYTES = 1 << 20
 
 
 class Source(Protocol):
@@ -49,8 +46,8 @@ class S3Store:
     ) -> Opened:
         """Ask for bytes of the pinned version; the first response is the pin of the rest."""
         asked = _pinned(ref, pin) | self._owner
-        if start or end is not None:
-            asked["Range"] = f"bytes={start}-" + ("" if end is None else str(end - 1))
+        if end is not None:
+            asked["Range"] = f"bytes={start}-{end - 1}"
         client = await self._source.client()
         with translated(f"reading s3://{ref.bucket}/{ref.key}"):
             answer = await client.get_object(Bucket=ref.bucket, Key=ref.key, **asked)
@@ -60,6 +57,20 @@ class S3Store:
         except BaseException:
             body.close()
             raise
+
+    async def checksums(self, facts: ObjectFacts) -> Mapping[str, str]:
+        """The pinned version's checksums over the whole object; empty where S3 has none."""
+        ref = ObjectRef(facts.bucket, facts.key, facts.version_id)
+        client = await self._source.client()
+        with translated(f"asking for the checksum of s3://{ref.bucket}/{ref.key}"):
+            answer = await client.head_object(
+                Bucket=ref.bucket,
+                Key=ref.key,
+                ChecksumMode="ENABLED",
+                **_pinned(ref, facts),
+                **self._owner,
+            )
+        return _checksums(answer)
 
     async def begin(
         self, where: Location, key: str, content_type: str, metadata: Mapping[str, str]
@@ -120,17 +131,23 @@ class S3Body:
     """One response's bytes; closing it before its end gives up the connection with it."""
 
     def __init__(self, body: Any, name: str) -> None:
-        self._body = body
+        # The HTTP library's stream below the SDK's wrapper: it hands on what has come, as it is.
+        self._response = body
+        self._content = body.content
         self._name = name
 
     async def read(self) -> bytes:
         """The next bytes, as they come; empty at the end."""
-        with translated(f"reading {self._name}"):
-            return bytes(await self._body.read(READ_BYTES))
+        try:
+            chunk: bytes = await self._content.readany()
+        except HTTP_ERRORS as error:
+            text = f"reading {self._name}: {type(error).__name__}: {error}"
+            raise OutsideError(Reason.TRANSPORT, text) from error
+        return chunk
 
     def close(self) -> None:
         """Give the connection up; harmless when read to the end, or twice."""
-        self._body.close()
+        self._response.close()
 
 
 def _pinned(ref: ObjectRef, pin: ObjectFacts | None) -> dict[str, Any]:
@@ -144,9 +161,8 @@ def _opened(
     ref: ObjectRef, answer: Mapping[str, Any], body: S3Body, start: int, *, ranged: bool
 ) -> Opened:
     length = int(answer["ContentLength"])
-    size = length
-    if ranged:
-        size = _total(answer.get("ContentRange"), start, length)
+    partial = ranged and "ContentRange" in answer
+    size = _total(answer["ContentRange"], start, length) if partial else length
     facts = ObjectFacts(
         bucket=ref.bucket,
         key=ref.key,
@@ -157,17 +173,28 @@ def _opened(
         content_encoding=answer.get("ContentEncoding", ""),
         metadata=answer.get("Metadata", {}),
         last_modified=answer["LastModified"],
+        # A range's response tells nothing of the whole.
+        checksums=None if partial else _checksums(answer),
     )
-    return Opened(facts, body, start, start + length)
+    return Opened(facts, body, start if partial else 0, start + length if partial else length)
 
 
-def _total(content_range: str | None, start: int, length: int) -> int:
+def _total(content_range: str, start: int, length: int) -> int:
     """The object's size out of `bytes 0-9/100`, once the rest of it fits what was asked."""
     expected = f"bytes {start}-{start + length - 1}/"
-    if content_range is None or not content_range.startswith(expected):
+    total = content_range.removeprefix(expected)
+    if not content_range.startswith(expected) or not total.isdigit():
         text = f"asked for bytes from {start}, answered with Content-Range {content_range!r}"
         raise OutsideError(Reason.TRANSPORT, text)
-    return int(content_range.removeprefix(expected))
+    return int(total)
+
+
+def _checksums(answer: Mapping[str, Any]) -> dict[str, str]:
+    """Those over the whole object: of one made of parts some are checksums of checksums."""
+    if answer.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT":
+        return {}
+    found = {name: answer.get(f"Checksum{name}") for name in integrity.PREFERRED}
+    return {name: text for name, text in found.items() if text and "-" not in text}
 
 
 def _version(text: str | None) -> str | None:

@@ -1,5 +1,6 @@
 """The commands; each is imported when it is called, and no other."""
 
+import gc
 from importlib import import_module
 
 import click
@@ -27,6 +28,9 @@ class _LazyGroup(click.Group):
             return None
         module, _, attribute = _COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(import_module(module), attribute)
+        if cmd_name != "run":
+            # Start-up is over; `run` says so itself, when its clients are open.
+            gc.enable()
         return command
 
 

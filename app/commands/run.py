@@ -1,6 +1,7 @@
 """`run`, the pod's main process: opens the adapters, joins them, picks the exit code."""
 
 import asyncio
+import gc
 import os
 import sys
 from contextlib import AsyncExitStack
@@ -82,24 +83,34 @@ class _Process:
         async with AsyncExitStack() as stack:
             # Opened where it will be used, while the poll waits.
             objects = S3Store(
-                clients.S3Source(self.settings.read_connections),
+                # A few more than read at once: for the checksum and for reads beside the stream.
+                clients.S3Source(self.settings.read_connections + 4, attempts=1),
                 self.settings.expected_bucket_owner,
             )
             workshop.submit(objects.warm())
-            self.runtime = await self._assemble(found, stack, workshop, objects)
+            uploads = S3Store(clients.S3Source(4), self.settings.expected_bucket_owner)
+            self.runtime = await self._assemble(found, stack, workshop, objects, uploads)
+            # Collected from here on, but for what start-up made.
+            gc.freeze()
+            gc.enable()
             ending = await self.runtime.run()
             if ending.stuck:
                 self._end_around_handler(ending, workshop)
-            closing = workshop.submit(objects.close())
             with anyio.move_on_after(WORKSHOP_CLOSE_SECONDS):
-                await closing.stopped.wait()
+                for store in (objects, uploads):
+                    await workshop.submit(store.close()).stopped.wait()
         if not workshop.close(WORKSHOP_CLOSE_SECONDS):
             # A thread that a handler left behind in a blocking call; nothing of it is awaited.
             os._exit(self.finish(ending))
         return ending
 
     async def _assemble(
-        self, found: list[Route], stack: AsyncExitStack, workshop: Workshop, objects: S3Store
+        self,
+        found: list[Route],
+        stack: AsyncExitStack,
+        workshop: Workshop,
+        objects: S3Store,
+        uploads: S3Store,
     ) -> Runtime:
         settings = self.settings
         session = clients.session()
@@ -107,9 +118,9 @@ class _Process:
         renewals = await clients.lease_sqs(
             session, stack, *call_seconds(settings.visibility_timeout)
         )
-        commits = S3Store(clients.S3Source(0), settings.expected_bucket_owner)
+        commits = S3Store(clients.S3Source(4, source=session), settings.expected_bucket_owner)
         stack.push_async_callback(commits.close)
-        stores = Stores(objects, objects, commits)
+        stores = Stores(objects, uploads, commits)
         return Runtime(
             settings,
             found,
@@ -146,6 +157,8 @@ class _Process:
             "message_id": ending.message_id,
         }
         write_last_words(self.settings.termination_log, words, self.telemetry)
+        # Or the interpreter looks through everything twice on its way out.
+        gc.freeze()
         if result.outcome is Outcome.MISCONFIGURED:
             print(result.error, file=sys.stderr)  # noqa: T201 - for people, as other complaints
         return ending.exit_code

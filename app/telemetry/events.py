@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from app.outcomes import Outcome, Reason, Result
+from app.outcomes import Outcome, OutsideError, Reason, Result
 from app.ports import ObjectFacts
 from app.telemetry.metrics import Metrics
 
@@ -75,9 +75,33 @@ class Telemetry:
         """The handler is about to be called."""
         self.log.info("handler_started", handler=handler, attempt=attempt)
 
-    def object_read(self, count: int) -> None:
-        """So many bytes of an object were read; a metric only."""
+    def read_retried(self, error: OutsideError, at: int, pause: float) -> None:
+        """A read broke, and goes on where it stopped."""
+        self.log.warning(
+            "read_retried",
+            reason=error.reason,
+            error=str(error),
+            at=at,
+            pause_seconds=round(pause, 3),
+        )
+
+    def reading_parallel(self, connections: int, rate: float) -> None:
+        """One connection alone keeps the handler waiting."""
+        self.log.debug("reading_parallel", connections=connections, rate=round(rate))
+
+    def object_verified(self, integrity: str, size: int) -> None:
+        """All bytes were delivered; which check of them was possible."""
+        self.log.info("object_verified", integrity=integrity, bytes=size)
+
+    def checksum_unknown(self, error: OutsideError) -> None:
+        """The store could not be asked for the object's checksum."""
+        self.log.warning("checksum_unknown", reason=error.reason, error=str(error))
+
+    def object_read(self, result: Result, count: int) -> None:
+        """So many bytes were read for one record; a metric only."""
         self.metrics.object_bytes.inc(count)
+        if result.outcome is not Outcome.DONE:
+            self.metrics.wasted_bytes.inc(count)
 
     def progress(self, **numbers: object) -> None:
         """How far the handler is."""
@@ -126,10 +150,6 @@ class Telemetry:
     def record_ended(self, result: Result, where: str) -> None:
         """One object of a message that names several has its outcome."""
         self.log.info("record_ended", outcome=result.outcome, reason=result.reason, object=where)
-
-    def wasted(self, count: int) -> None:
-        """Bytes read by an attempt that did not commit; a metric only."""
-        self.metrics.wasted_bytes.inc(count)
 
     def output_committed(self, bucket: str, key: str, size: int) -> None:
         """An output is visible now."""

@@ -10,7 +10,9 @@ from app.output import DEFAULT_CONTENT_TYPE, Output, Outputs
 from app.stream import ObjectStream
 from app.telemetry import Telemetry
 
-PROGRESS_LOG_SECONDS = 5.0
+# Soon at first, then ever more seldom: a short job is seen to move, a long one does not chatter.
+PROGRESS_FIRST_SECONDS = 0.5
+PROGRESS_MOST_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +114,10 @@ class Job:
             raise asyncio.CancelledError
 
     def progress(self, done: float, total: float | None = None) -> None:
-        """Say how far the work is, in any unit; logged every few seconds at most."""
+        """Say how far the work is, in any unit; logged at a bounded rate."""
         now = clock.now()
-        if now - self._logged_at < PROGRESS_LOG_SECONDS:
+        pause = (now - self._began) / 4
+        if now - self._logged_at < min(PROGRESS_MOST_SECONDS, max(PROGRESS_FIRST_SECONDS, pause)):
             return
         self._logged_at = now
         share = {"percent": round(100 * done / total, 1)} if total else {}

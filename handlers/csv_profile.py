@@ -54,14 +54,14 @@ class Text:
 
     def rows(self, lines: list[bytes]) -> list[list[str]]:
         """The rows that end in this batch; one that a quote keeps open waits for the next."""
-        text = self._held + self._decoded(b"\n".join(lines))
-        rows = self._parsed(text + "\n" + END_MARK)
+        text = self._held + self._decoded(b"\n".join(lines) + b"\n")
+        rows = self._parsed(text + END_MARK)
         if rows and rows[-1] == [END_MARK]:
             self._held = ""
             return rows[:-1]
-        # The mark was taken into the last row: as many lines are held as that row began before it.
+        # The mark was taken into the last row: held are the lines which that row has before it.
         lines_held = sum(cell.count("\n") for cell in rows.pop())
-        self._held = "\n".join(text.rsplit("\n", lines_held)[-lines_held:]) + "\n"
+        self._held = "\n".join(text.rsplit("\n", lines_held + 1)[-lines_held - 1 :])
         return rows
 
     def last_rows(self) -> list[list[str]]:

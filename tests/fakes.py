@@ -51,6 +51,7 @@ class FakeBody:
 
     def __init__(self, data: bytes, chunk_bytes: int, failure: Exception | None) -> None:
         self._data = data
+        self._at = 0
         self._chunk_bytes = chunk_bytes
         self._failure = failure
         self.closed = False
@@ -58,7 +59,8 @@ class FakeBody:
     async def read(self) -> bytes:
         """The next bytes; empty at the end, or once closed."""
         await anyio.lowlevel.checkpoint()
-        chunk, self._data = self._data[: self._chunk_bytes], self._data[self._chunk_bytes :]
+        chunk = self._data[self._at : self._at + self._chunk_bytes]
+        self._at += len(chunk)
         if not chunk and self._failure is not None:
             raise self._failure
         return b"" if self.closed else chunk

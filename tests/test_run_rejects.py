@@ -37,6 +37,26 @@ def test_a_foreign_object_is_never_asked_for(
     assert scene.depth() == EMPTY
 
 
+def test_a_foreign_object_among_others(scene: Scene, start: Launcher, proxy: FaultProxy) -> None:
+    """One foreign record is a letter; the rest is processed, and S3 is asked for that alone."""
+    scene.put("ours")
+    scene.send(
+        {"Records": [s3_record("somebody-elses", "theirs"), s3_record(scene.bucket, "ours")]}
+    )
+
+    worker = start(COPY)
+
+    assert worker.wait() == 65
+    assert list(scene.outputs()) == ["out/ours"]
+    (letter,) = scene.letters()
+    assert letter.attributes["x-death-reason"] == "bucket_not_allowed"
+    assert "theirs" in letter.attributes["x-death-error"]
+    assert {call.bucket for call in proxy.calls(service="s3")} == {
+        scene.bucket,
+        scene.output_bucket,
+    }
+
+
 def test_an_object_without_a_route_is_rejected(
     scene: Scene, start: Launcher, proxy: FaultProxy
 ) -> None:

@@ -157,6 +157,25 @@ def test_a_killed_process_loses_nothing(scene: Scene, start: Launcher) -> None:
     assert scene.depth() == Depth(0, 0)
 
 
+def test_a_process_killed_before_its_delete(
+    scene: Scene, start: Launcher, proxy: FaultProxy
+) -> None:
+    """Killed between commit and delete: the work is done once more, to the same end."""
+    scene.submit("k", b"the same")
+    delete = proxy.hold("DeleteMessage")
+    killed = start(COPY, VISIBILITY_TIMEOUT="3")
+    delete.wait()
+
+    killed.signal(signal.SIGKILL)
+
+    assert killed.wait(5) == 137
+    assert scene.outputs() == {"out/k": b"the same"}
+    assert scene.wait_visible() < 4
+    assert start(COPY).wait() == 0
+    assert scene.outputs() == {"out/k": b"the same"}
+    assert scene.depth() == Depth(0, 0)
+
+
 @pytest.mark.parametrize(
     "handler",
     ["async def handle(job): time.sleep(5)", "def handle(job): time.sleep(5)"],

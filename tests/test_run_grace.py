@@ -12,7 +12,7 @@ from harness.aws import Depth, Scene
 from harness.launch import COPY, WAIT, WRITE_AND_WAIT, Launcher
 from harness.process import Worker
 
-GRACE_SECONDS = 3
+GRACE_SECONDS = 2
 
 
 def stop_within_the_grace(worker: Worker, *signals: signal.Signals) -> int:

@@ -176,17 +176,12 @@ def test_a_process_killed_before_its_delete(
     assert scene.depth() == Depth(0, 0)
 
 
-@pytest.mark.parametrize(
-    "handler",
-    ["async def handle(job): time.sleep(5)", "def handle(job): time.sleep(5)"],
-    ids=["async", "plain"],
-)
 def test_a_blocked_handler_keeps_its_lease(
-    handler: str, scene: Scene, start: Launcher, proxy: FaultProxy
+    scene: Scene, start: Launcher, proxy: FaultProxy
 ) -> None:
     """A handler that blocks its loop for leases on end keeps its message, and is done."""
     scene.submit("k")
-    worker = start(handler, VISIBILITY_TIMEOUT="2")
+    worker = start("async def handle(job): time.sleep(5)", VISIBILITY_TIMEOUT="2")
     worker.wait_for_event("handler_started")
 
     # A long poll of our own, over two leases: anything that became visible would end it.

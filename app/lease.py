@@ -111,6 +111,11 @@ class Lease:
         return max(0.0, self._belief.until - self._now())
 
     @property
+    def taken(self) -> bool:
+        """Whether it was ever held."""
+        return self._belief is not None
+
+    @property
     def expires_in(self) -> float:
         """Seconds until another consumer may be given the message."""
         return self._belief.expires_at - self._now() if self._belief else 0.0
@@ -122,17 +127,20 @@ class Lease:
     async def take(self, received_at: float) -> None:
         """Anchor the lease with one change of visibility; the receive call's window covers it.
 
+        Returns without it once `stop` was called.
+
         Raises:
             LeaseLostError, MessageGoneError: it could not be anchored in time.
         """
         window = Belief(received_at, self._seconds)
-        while self._belief is None:
+        while self._belief is None and not self._over.is_set():
             pause = await self._renew()
             if self._belief is None and self._now() + pause >= window.until:
                 self._lose(LeaseLostError("the lease could not be taken in time"))
             self.check()
             if self._belief is None:
-                await anyio.sleep(pause)
+                with anyio.move_on_after(pause):
+                    await self._over.wait()
 
     def check(self) -> None:
         """Raise what ended the lease, if anything did."""

@@ -170,9 +170,11 @@ class Runtime:
         """Process under a lease that is kept; on return it is kept no more, and nothing runs."""
         received_at = clock.now()
         try:
-            await lease.take(received_at)
+            await self._take(lease, received_at)
         except FailureError as error:
             return result_of(error)
+        if not lease.taken:
+            return Result(Outcome.INTERRUPTED, Reason.STOPPED)
         self.phase = Phase.RUNNING
         watch = Watch(lease, self.settings.grace_seconds)
         seconds = self._job_seconds(planned, lease)
@@ -199,6 +201,20 @@ class Runtime:
         if stuck is not None:
             raise stuck
         return result
+
+    async def _take(self, lease: Lease, received_at: float) -> None:
+        """Anchor the lease; a stop lets the call under way be answered, if that is soon."""
+        with anyio.CancelScope() as scope:
+
+            def bound() -> None:
+                lease.stop()
+                scope.deadline = anyio.current_time() + self._grace_left() / 2
+
+            self.stop.subscribe(bound)
+            try:
+                await lease.take(received_at)
+            finally:
+                self.stop.unsubscribe(bound)
 
     def _halt_for_stop(self, watch: Watch) -> None:
         watch.halt(Cause.STOP, self.stop.seconds_ago)

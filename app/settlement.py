@@ -145,7 +145,9 @@ class Settlement:
 
     async def _bounded(self, lease: Lease, step: Awaitable[object]) -> object:
         """The step's answer, awaited while lease and budget allow."""
-        seconds = min(lease.left, STEP_SECONDS, self._budget())
+        # A lease that was never taken bounds nothing: only a release is sent without one.
+        held = lease.left if lease.taken else STEP_SECONDS
+        seconds = min(held, STEP_SECONDS, self._budget())
         try:
             with anyio.fail_after(max(0.1, seconds)):
                 return await step

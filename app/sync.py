@@ -17,6 +17,7 @@ from app.output import DEFAULT_CONTENT_TYPE, Output
 from app.stream import ObjectStream
 
 T = TypeVar("T")
+HANDLER_THREAD = "handler"
 
 
 class Bridge:
@@ -226,7 +227,7 @@ async def run_in_thread(handler: Callable[[SyncJob], object], job: Job) -> None:
         loop.call_soon_threadsafe(ended.set_result, error)
 
     run = contextvars.copy_context().run
-    threading.Thread(target=run, args=(call,), name="handler", daemon=True).start()
+    threading.Thread(target=run, args=(call,), name=HANDLER_THREAD, daemon=True).start()
     cancelled: asyncio.CancelledError | None = None
     while not ended.done():
         try:

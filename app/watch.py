@@ -72,6 +72,8 @@ class Watch:
         """End the work, for this cause, which began so many seconds ago."""
         if self.cause is not None and cause >= self.cause:
             return
+        if cause is Cause.DEADLINE and self._committing is not None:
+            return  # the time is the handler's, and the handler is done
         self.cause = cause
         limit = self._now() + self._allowance(cause) - since_seconds
         self._limit = min(self._limit, limit)
@@ -115,12 +117,17 @@ class Watch:
         if self.cause is not None:
             errand.cancel()
         while not errand.stopped.is_set():
-            with anyio.move_on_after(min(LOOK_SECONDS, max(0.0, self._limit - self._now()))):
+            with anyio.move_on_after(min(LOOK_SECONDS, self.left)):
                 await errand.stopped.wait()
-            if self._now() >= self._limit and not errand.stopped.is_set():
+            if not self.left and not errand.stopped.is_set():
                 raise HandlerStuckError(self.result())
         self._errand = None
         self.check()
+
+    @property
+    def left(self) -> float:
+        """Seconds until the work has to have stopped; infinite while nothing ends it."""
+        return max(0.0, self._limit - self._now())
 
     @contextmanager
     def committing(self, scope: anyio.CancelScope) -> Iterator[None]:

@@ -142,7 +142,7 @@ class Worker:
             raise
         finally:
             if not stuck:
-                await self._tidy(stream, outputs.uncommitted if outputs else [])
+                await self._tidy(delivery.watch, stream, outputs.uncommitted if outputs else [])
 
     async def _open(self, delivery: Delivery, record: Record) -> ObjectStream:
         def count(read: int) -> None:
@@ -161,7 +161,7 @@ class Worker:
             await delivery.watch.finish(errand)
         except Halted:
             if errand.error is None:
-                await self._tidy(errand.value, [])
+                await self._tidy(delivery.watch, errand.value, [])
             raise
         if errand.error is not None:
             raise errand.error
@@ -189,10 +189,10 @@ class Worker:
         if scope.cancelled_caught:
             raise Halted(watch.result())
 
-    async def _tidy(self, stream: ObjectStream, left: list[Output]) -> None:
-        """Close every body and throw away what was not committed; bounded."""
+    async def _tidy(self, watch: Watch, stream: ObjectStream, left: list[Output]) -> None:
+        """Close every body and throw away what was not committed; worth less than a release."""
         errand = self._workshop.submit(self._put_away(stream, left))
-        with anyio.move_on_after(TIDY_SECONDS, shield=True) as scope:
+        with anyio.move_on_after(min(TIDY_SECONDS, watch.left / 2), shield=True) as scope:
             await errand.stopped.wait()
         if scope.cancelled_caught:
             errand.cancel()

@@ -15,6 +15,8 @@ from typing import Any, Generic, TypeVar, cast
 import anyio
 import uvloop
 
+from app.sync import HANDLER_THREAD
+
 T = TypeVar("T")
 
 _current: contextvars.ContextVar["Errand[Any] | None"] = contextvars.ContextVar(
@@ -45,15 +47,6 @@ class Errand(Generic[T]):
     def cancel(self) -> None:
         """Ask the work to stop; `stopped` tells when it has."""
         self._workshop.call_soon_threadsafe(self._cancel)
-
-    def stacks(self) -> str:
-        """Where the work's tasks are, for the log; best effort, from any thread."""
-        tasks = [task for task in (self._task, *self._spawned) if task and not task.done()]
-        found = []
-        for task in tasks:
-            frames = [frame for top in task.get_stack() for frame in traceback.extract_stack(top)]
-            found.append("".join(traceback.format_list(frames)))
-        return "\n".join(found)
 
     def begin(self) -> None:
         """Start; on the workshop's loop."""
@@ -93,6 +86,18 @@ class Errand(Generic[T]):
                 continue
 
 
+def _awaiting(task: "asyncio.Task[Any]") -> str:
+    """The chain of coroutines that a task is suspended in, outermost first."""
+    lines = []
+    inner: Any = task.get_coro()
+    while (frame := getattr(inner, "cr_frame", None)) is not None:
+        lines += traceback.format_list(
+            [traceback.FrameSummary(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)]
+        )
+        inner = inner.cr_await
+    return "".join(lines)
+
+
 class Workshop:
     """A daemon thread with a loop of its own."""
 
@@ -112,10 +117,20 @@ class Workshop:
         self._loop.call_soon_threadsafe(errand.begin)
         return errand
 
-    def stack(self) -> str:
-        """What the thread is doing now: the line that blocks it, where one does."""
-        frame = sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001 - no other way
-        return "".join(traceback.format_stack(frame)) if frame else ""
+    def stacks(self) -> str:
+        """Where handlers are now, for the log: what their threads run and their tasks await."""
+        frames = sys._current_frames()  # noqa: SLF001 - there is no other way
+        threads = [
+            thread
+            for thread in threading.enumerate()
+            if thread is self._thread or thread.name == HANDLER_THREAD
+        ]
+        running = [
+            "".join(traceback.format_stack(frames[thread.ident]))
+            for thread in threads
+            if thread.ident in frames
+        ]
+        return "\n".join(running + [_awaiting(task) for task in asyncio.all_tasks(self._loop)])
 
     def close(self, seconds: float) -> bool:
         """Stop the loop and its thread; False where it did not end in so many seconds."""

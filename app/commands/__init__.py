@@ -44,7 +44,7 @@ def _refusal(name: str) -> click.Command:
     return click.Command(
         name,
         callback=refuse,
-        params=[click.Argument(["ignored"], nargs=-1)],
+        params=[click.Argument(["ignored"], nargs=-1, expose_value=False)],
         context_settings={"ignore_unknown_options": True, "help_option_names": []},
         short_help="Not in this version yet.",
     )

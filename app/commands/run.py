@@ -4,6 +4,8 @@ import asyncio
 import gc
 import os
 import sys
+import threading
+import time
 from contextlib import AsyncExitStack
 
 import anyio
@@ -24,7 +26,7 @@ from app.telemetry import Telemetry, logs
 from app.worker import Stores, Worker
 from app.workshop import Workshop
 
-WORKSHOP_CLOSE_SECONDS = 2.0
+CLOSING_SECONDS = 2.0
 
 
 @click.command()
@@ -38,7 +40,9 @@ def run(stop: Stop) -> None:
             click.echo(complaint, err=True)
         raise SystemExit(EXIT_CODES[Outcome.MISCONFIGURED]) from None
     process = _Process(settings, stop)
-    raise SystemExit(process.finish(process.run()))
+    code = process.finish(process.run())
+    process.end_around_threads(code)
+    raise SystemExit(code)
 
 
 class _Process:
@@ -96,12 +100,10 @@ class _Process:
             ending = await self.runtime.run()
             if ending.stuck:
                 self._end_around_handler(ending, workshop)
-            with anyio.move_on_after(WORKSHOP_CLOSE_SECONDS):
+            with anyio.move_on_after(self._closing_seconds()):
                 for store in (objects, uploads):
                     await workshop.submit(store.close()).stopped.wait()
-        if not workshop.close(WORKSHOP_CLOSE_SECONDS):
-            # A thread that a handler left behind in a blocking call; nothing of it is awaited.
-            os._exit(self.finish(ending))
+        workshop.close(self._closing_seconds())
         return ending
 
     async def _assemble(
@@ -131,10 +133,26 @@ class _Process:
             self.stop,
         )
 
+    def _closing_seconds(self) -> float:
+        """How long closing may take: the message is settled, so nothing hangs on it."""
+        if not self.stop.requested:
+            return CLOSING_SECONDS
+        left = self.settings.grace_seconds - self.stop.seconds_ago
+        return max(0.1, min(CLOSING_SECONDS, left / 3))
+
     def _end_around_handler(self, ending: Ending, workshop: Workshop) -> None:
         """End the process although a handler still runs; its message comes back by itself."""
-        self.telemetry.handler_stuck(ending.result.reason or "", workshop.stack())
+        self.telemetry.handler_stuck(ending.result.reason or "", workshop.stacks())
         os._exit(self.finish(ending))
+
+    def end_around_threads(self, code: int) -> None:
+        """Let the exit that follows not wait for ever for threads a handler left behind."""
+
+        def end() -> None:
+            time.sleep(self._closing_seconds())
+            os._exit(code)
+
+        threading.Thread(target=end, name="end", daemon=True).start()
 
     def _misconfigured(self, error: ConfigurationError) -> Ending:
         result = result_of(error)

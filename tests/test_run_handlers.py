@@ -2,7 +2,7 @@
 
 import pytest
 from faults.proxy import FaultProxy
-from harness.aws import Depth, Scene
+from harness.aws import Depth, Scene, s3_event
 from harness.launch import COPY, WAIT, Launcher
 
 HIDDEN = Depth(0, 1)
@@ -176,3 +176,31 @@ def test_a_deadline_does_not_end_a_commit(scene: Scene, start: Launcher, proxy: 
     assert worker.wait() == 0
     assert list(scene.outputs()) == ["out/k"]
     assert scene.depth() == Depth(0, 0)
+
+
+def test_what_a_job_knows_of_itself(scene: Scene, start: Launcher) -> None:
+    """The key is the same for every delivery of the same bytes, the attempt's id is fresh."""
+    scene.submit("k")
+    scene.visible_now()
+    scene.send(s3_event(scene.bucket, "k"))
+
+    worker = start(
+        """
+        async def handle(job):
+            job.log.info(
+                "known", key=job.idempotency_key, id=job.attempt_id, attempt=job.attempt,
+                deadline=job.deadline, resume=job.resume, stopping=job.stopping,
+            )
+        """,
+        MAX_MESSAGES="2",
+        JOB_TIMEOUT="100",
+    )
+
+    assert worker.wait() == 0
+    first, second = worker.events("known")
+    assert first["key"] == second["key"]
+    assert first["id"] != second["id"]
+    assert [first["attempt"], second["attempt"]] == [2, 1]
+    assert 90 < first["deadline"] <= 100
+    assert first["resume"] is None
+    assert first["stopping"] is False

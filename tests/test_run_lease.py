@@ -128,30 +128,6 @@ def test_a_lease_that_cannot_be_taken_is_lost(
     assert_left_alone(worker, proxy, scene)
 
 
-def test_a_handler_that_returns_after_its_lease_is_lost_is_not_done(
-    scene: Scene, start: Launcher, proxy: FaultProxy
-) -> None:
-    """Work that ends after the lease did is worth nothing: it is neither committed nor deleted."""
-    scene.submit("k")
-    proxy.add(Rule(RENEWAL, Reset(), first=2))
-
-    worker = start(
-        """
-        async def handle(job):
-            async with job.output("late") as out:
-                await out.write(b"late")
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                pass
-        """,
-        VISIBILITY_TIMEOUT="3",
-    )
-
-    assert worker.wait() == 76
-    assert_left_alone(worker, proxy, scene)
-
-
 def test_fixed_visibility_is_set_once(scene: Scene, start: Launcher, proxy: FaultProxy) -> None:
     """VISIBILITY_STRATEGY=fixed: one change of visibility, which has to last for the whole job."""
     scene.submit("k")

@@ -68,6 +68,43 @@ def test_outputs_of_a_failed_attempt_leave_nothing(
     assert scene.open_uploads() == []
 
 
+def test_an_output_given_up_by_the_handler(scene: Scene, start: Launcher) -> None:
+    """An output left by an exception that the handler survives is gone; its others are not."""
+    scene.submit("k")
+
+    worker = start(f"""
+        async def handle(job):
+            try:
+                async with job.output("given up") as out:
+                    await out.write(bytes({BIG}))
+                    raise ValueError
+            except ValueError:
+                pass
+            async with job.output("kept") as out:
+                await out.write(b"kept")
+    """)
+
+    assert worker.wait() == 0
+    assert scene.outputs() == {"out/kept": b"kept"}
+    assert scene.open_uploads() == []
+
+
+def test_an_output_that_is_never_closed(scene: Scene, start: Launcher) -> None:
+    """Nobody knows whether it is whole: the attempt failed, and nothing of it is seen."""
+    scene.submit("k")
+
+    worker = start("""
+        async def handle(job):
+            async with job.output("closed") as out:
+                await out.write(b"closed")
+            await job.output("open").write(b"and no more")
+    """)
+
+    assert worker.wait() == 75
+    assert scene.outputs() == {}
+    assert scene.depth() == HIDDEN
+
+
 @pytest.mark.parametrize("size", [10, BIG], ids=["put", "multipart"])
 @pytest.mark.parametrize(
     ("fault", "when"),

@@ -47,6 +47,8 @@ def test_what_is_logged_and_what_never_is(scene: Scene, start: Launcher) -> None
         import logging, warnings
         async def handle(job):
             print("printed")
+            os.system("echo of a child; echo of a child >&2")
+            os.write(1, b"past Python\\n")
             logging.getLogger("another").warning("logged")
             warnings.warn("warned")
             asyncio.get_running_loop().call_exception_handler({"message": "of asyncio"})

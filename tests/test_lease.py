@@ -163,3 +163,18 @@ async def test_enough_is_left_for_a_step_or_made_to_be() -> None:
     await lease.ensure(10)
     assert len(extender.calls) == 2
     assert lease.left > 40
+
+
+@virtual_time
+async def test_taking_ends_when_it_is_stopped() -> None:
+    """A stop does not wait until the first window is over."""
+    extender = ScriptedExtender(then=PASSING)
+    lease = lease_of(extender)
+    began = now()
+    async with anyio.create_task_group() as group:
+        group.start_soon(lease.take, began)
+        await anyio.sleep(7)
+        lease.stop()
+    assert now() - began == pytest.approx(7, abs=0.1)
+    assert not lease.taken
+    assert lease.left == 0

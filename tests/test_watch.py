@@ -192,6 +192,17 @@ async def test_a_commit_under_way_is_bounded_not_cancelled() -> None:
     assert 45 < now() - began < 50
 
 
+@virtual_time
+async def test_a_deadline_while_committing_is_none() -> None:
+    """The time is the handler's, and the handler is done."""
+    watch = Watch(await held(), GRACE, now)
+    with anyio.CancelScope() as scope, watch.committing(scope):
+        watch.halt(Cause.DEADLINE)
+        await anyio.sleep(3600)
+    assert not scope.cancelled_caught
+    watch.check()
+
+
 async def _later(seconds: float, act: Callable[[], None]) -> None:
     await anyio.sleep(seconds)
     act()

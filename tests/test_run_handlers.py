@@ -169,8 +169,8 @@ def test_a_deadline_does_not_end_a_commit(scene: Scene, start: Launcher, proxy: 
     )
     commit.wait()
 
-    # Four renewals of a 3 s lease: the time and the grace are long over.
-    proxy.wait_for("ChangeMessageVisibility", count=5, timeout=8)
+    # Three renewals of a 3 s lease: the time and the grace are long over.
+    proxy.wait_for("ChangeMessageVisibility", count=4, timeout=8)
     commit.open()
 
     assert worker.wait() == 0

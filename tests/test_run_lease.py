@@ -133,15 +133,15 @@ def test_fixed_visibility_is_set_once(scene: Scene, start: Launcher, proxy: Faul
     scene.submit("k")
 
     worker = start(
-        "async def handle(job): await asyncio.sleep(2.5)",
+        "async def handle(job): await asyncio.sleep(1.4)",
         VISIBILITY_STRATEGY="fixed",
-        VISIBILITY_TIMEOUT="6",
+        VISIBILITY_TIMEOUT="3",
     )
 
     assert worker.wait() == 0
     (change,) = proxy.calls(RENEWAL)
-    assert change.parameters["VisibilityTimeout"] == 6
-    assert proxy.calls("ReceiveMessage")[0].parameters["VisibilityTimeout"] == 6
+    assert change.parameters["VisibilityTimeout"] == 3
+    assert proxy.calls("ReceiveMessage")[0].parameters["VisibilityTimeout"] == 3
     assert scene.depth() == Depth(0, 0)
 
 
@@ -150,7 +150,7 @@ def test_fixed_visibility_bounds_the_job(scene: Scene, start: Launcher, proxy: F
     scene.submit("k")
 
     worker = start(
-        WAIT, VISIBILITY_STRATEGY="fixed", VISIBILITY_TIMEOUT="4", RETRY_STRATEGY="expire"
+        WAIT, VISIBILITY_STRATEGY="fixed", VISIBILITY_TIMEOUT="3", RETRY_STRATEGY="expire"
     )
 
     assert worker.wait() == 75

@@ -155,7 +155,6 @@ def test_a_broken_download_never_makes_an_output(
     ("fault", "reason"),
     [
         (Reset(), "transport"),
-        (s3_error(503, "SlowDown"), "throttled"),
         (s3_error(403, "AccessDenied"), "access_denied"),
         (s3_error(403, "ExpiredToken"), "credentials"),
     ],
@@ -163,7 +162,7 @@ def test_a_broken_download_never_makes_an_output(
 def test_an_object_that_cannot_be_opened_now_is_tried_again(
     fault: Fault, reason: str, scene: Scene, start: Launcher, proxy: FaultProxy
 ) -> None:
-    """Network, throttling, credentials and permissions may pass: 75, no letter."""
+    """Network, credentials and permissions may pass: 75, no letter."""
     scene.submit("k")
     proxy.add(Rule("GetObject", fault))
 

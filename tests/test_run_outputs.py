@@ -221,7 +221,7 @@ def test_a_slow_output_does_not_lose_the_lease(
     worker = start(COPY, VISIBILITY_TIMEOUT="3")
     commit.wait()
 
-    proxy.wait_for("ChangeMessageVisibility", count=5)
+    proxy.wait_for("ChangeMessageVisibility", count=4)
     assert scene.visible_now() == []
     commit.open()
 

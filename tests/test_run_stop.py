@@ -75,7 +75,7 @@ def test_a_stop_while_receiving(
     proxy: FaultProxy,
 ) -> None:
     """The poll is never aborted, and what it still brings is released at once."""
-    worker = start(WAIT, WAIT_SECONDS="3")
+    worker = start(WAIT, WAIT_SECONDS="2")
     poll = proxy.wait_for("ReceiveMessage", over=False)
 
     worker.signal(signal.SIGTERM)
@@ -177,7 +177,7 @@ def test_a_stop_that_outlasts_a_commit_hands_the_message_back(
     """A commit that does not end within the grace is given up; its message is not deleted."""
     scene.submit("k")
     proxy.hold("PutObject")
-    worker = start(COPY, GRACE_SECONDS="3")
+    worker = start(COPY, GRACE_SECONDS="2")
     proxy.wait_for("PutObject", over=False)
 
     worker.signal(signal.SIGTERM)

@@ -68,6 +68,16 @@ async def test_a_lease_is_anchored_before_it_is_believed() -> None:
 
 
 @virtual_time
+async def test_the_lease_runs_from_when_it_was_asked_for() -> None:
+    """How long the answer took counts against it: SQS may have acted at any time before."""
+    lease = lease_of(ScriptedExtender([7.0]))
+    began = now()
+    await lease.take(began)
+    assert now() == began + 7
+    assert lease.left == pytest.approx(43)
+
+
+@virtual_time
 async def test_renewals_come_every_third_of_the_lease() -> None:
     """An hour's work under a lease of a minute: renewed all along, never late, never lost."""
     extender, said = ScriptedExtender(), Said()

@@ -167,6 +167,20 @@ async def test_a_graver_cause_shortens_the_time_and_a_lesser_one_does_not_length
 
 
 @virtual_time
+async def test_a_stop_gives_no_second_grace() -> None:
+    """The handler was to stop at its deadline already; a signal does not buy it more time."""
+    watch, errand = Watch(await held(), GRACE, now), ScriptedErrand(float("inf"))
+    began = now()
+    watch.halt(Cause.DEADLINE)
+    await anyio.sleep(40)
+    watch.halt(Cause.STOP)
+    with pytest.raises(HandlerStuckError) as stuck:
+        await watch.finish(errand)
+    assert now() - began < 50
+    assert stuck.value.result.outcome is Outcome.INTERRUPTED
+
+
+@virtual_time
 async def test_who_asked_for_it_is_told_of_the_halt() -> None:
     """Once for each graver cause, and at once by one that asks too late."""
     watch = Watch(await held(), GRACE, now)

@@ -4,13 +4,16 @@ import asyncio
 import hashlib
 import json
 import os
+import sys
 from urllib.parse import unquote_plus
-
-from aiobotocore.session import get_session
 
 
 async def main() -> None:
     """Take one message through."""
+    # botocore imports it wherever it is installed; this script's environment would not have it.
+    sys.modules["awscrt"] = None  # type: ignore[assignment]
+    from aiobotocore.session import get_session
+
     queue_url, output_bucket = os.environ["QUEUE_URL"], os.environ["OUTPUT_BUCKET"]
     session = get_session()
     async with session.create_client("sqs") as sqs, session.create_client("s3") as s3:

@@ -3,13 +3,16 @@
 import hashlib
 import json
 import os
+import sys
 from urllib.parse import unquote_plus
-
-import boto3
 
 
 def main() -> None:
     """Take one message through."""
+    # botocore imports it wherever it is installed; this script's environment would not have it.
+    sys.modules["awscrt"] = None  # type: ignore[assignment]
+    import boto3
+
     queue_url, output_bucket = os.environ["QUEUE_URL"], os.environ["OUTPUT_BUCKET"]
     sqs, s3 = boto3.client("sqs"), boto3.client("s3")
     message = sqs.receive_message(QueueUrl=queue_url, WaitTimeSeconds=1)["Messages"][0]

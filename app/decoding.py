@@ -4,13 +4,10 @@ from collections import deque
 from collections.abc import Iterator
 
 from app import codecs
-from app.codecs import Boundary, Decoder
+from app.codecs import Decoder
 from app.ports import ObjectFacts
-from app.positions import Place, Position
+from app.positions import PLAIN, Place, Position
 from app.verified import Verified
-
-# Of an object that is not compressed.
-PLAIN = "plain"
 
 
 class Decoded:
@@ -55,22 +52,14 @@ class Decoded:
                 return b""
             self._pieces = self._decode(chunk)
 
-    def place(self) -> Place:
-        """The place behind the last piece."""
-        self.reached(self.offset)
-        return Place(self, self.offset, self.offset)
-
-    def reached(self, at: int) -> None:
-        """Forget the boundaries that no position from `at` on will need."""
-        while len(self._boundaries) > 1 and self._boundaries[1].decompressed <= at:
+    def place(
+        self, begin: int, end: int, lines: list[bytes] | None = None, terminator: int = 0
+    ) -> Place:
+        """The place of a reader who is between these offsets, and will not go back."""
+        while len(self._boundaries) > 1 and self._boundaries[1].decompressed <= begin:
             self._boundaries.popleft()
-
-    def restart(self, at: int) -> tuple[Boundary, str]:
-        """The last place at or before `at` to begin decompressing at, and the codec there."""
-        if self._codec in ("", PLAIN):
-            return Boundary(at, at), self._codec
-        fit = [boundary for boundary in self._boundaries if boundary.decompressed <= at]
-        return fit[-1], self._codec
+        codec = self._codec or PLAIN
+        return Place(begin, end, self._boundaries[0], codec, lines, terminator)
 
     async def _detect(self, head: bytes) -> bytes:
         """Find the codec out from the first bytes, and give them back."""

@@ -1,8 +1,5 @@
 """Bytes to lines, with their offsets; no I/O."""
 
-from collections.abc import Iterator
-from operator import length_hint
-
 from app.outcomes import Reason, RejectedError
 
 MAX_LINE_BYTES = 64 << 20
@@ -80,11 +77,3 @@ class Splitter:
             if len(line) > self._most:
                 text = f"a line is longer than {self._most} bytes"
                 raise RejectedError(Reason.CORRUPT_DATA, text)
-
-
-def consumed(lines: list[bytes], iterator: Iterator[bytes]) -> list[bytes]:
-    """The lines that a list's iterator has handed out so far.
-
-    Asking the iterator what it has left costs nothing per line, which counting would.
-    """
-    return lines[: len(lines) - length_hint(iterator)]

@@ -1,12 +1,19 @@
 """One message's work on one object, as an `async def` handler sees it."""
 
 import asyncio
-from collections.abc import Mapping
+import hashlib
+import marshal
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from app import clock
-from app.output import DEFAULT_CONTENT_TYPE, Output, Outputs
+from app.ledger import SavedOutput
+from app.output import DEFAULT_CONTENT_TYPE, Output
+from app.outputs import Outputs
+from app.positions import Place
 from app.stream import ObjectStream
 from app.telemetry import Telemetry
 
@@ -35,6 +42,7 @@ class Attempt:
     Attributes:
         number: 1 + failed attempts before this one.
         deadline: `clock.now()` at which it is cancelled.
+        keeps: whether checkpoints are kept anywhere.
     """
 
     idempotency_key: str
@@ -42,6 +50,22 @@ class Attempt:
     number: int
     deadline: float
     resume: Checkpoint | None = None
+    keeps: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A checkpoint with all that has to be kept of it.
+
+    Attributes:
+        outputs: each with the bytes that are in none of its parts.
+        waiting: outputs whose last part has to arrive first.
+    """
+
+    state: Any
+    position: Any
+    outputs: list[tuple[SavedOutput, bytes]]
+    waiting: list[tuple[Output, int]]
 
 
 class Job:
@@ -60,14 +84,21 @@ class Job:
         outputs: Outputs,
         attempt: Attempt,
         telemetry: Telemetry,
+        on_arrival: Callable[[], None] = lambda: None,
     ) -> None:
         self.object = stream
         self.resume = attempt.resume
         self.log = telemetry.log
         self.stopping = False
+        # Changes whenever something gets done; the stall timer looks at it.
+        self.moves = 0
         self._outputs = outputs
         self._attempt = attempt
+        self._keeps = attempt.keeps
         self._telemetry = telemetry
+        self._on_arrival = on_arrival
+        self._offered: tuple[bytes, Place | None, int, tuple[int, ...]] | None = None
+        self._snapshot: Snapshot | None = None
         self._began = clock.now()
         self._logged_at = self._began
 
@@ -91,6 +122,11 @@ class Job:
         """Seconds left until this attempt is cancelled."""
         return max(0.0, self._attempt.deadline - clock.now())
 
+    @property
+    def has_offered(self) -> bool:
+        """Whether the handler has ever offered a checkpoint that can be kept."""
+        return self._offered is not None or self._snapshot is not None
+
     def stop(self) -> None:
         """Let the handler see that it is to stop."""
         self.stopping = True
@@ -98,23 +134,74 @@ class Job:
     def output(self, key: str, content_type: str = DEFAULT_CONTENT_TYPE) -> Output:
         """A new output under OUTPUT_URL; invisible until the handler has returned.
 
+        One that an earlier attempt's checkpoint kept goes on where it was.
+
         Raises:
             ConfigurationError: OUTPUT_URL is not set.
             ValueError: the key is empty, or was opened already.
         """
         return self._outputs.open(key, content_type)
 
-    async def checkpoint(self, state: Any = None) -> None:  # noqa: ARG002
-        """Offer a restart point; without a ledger nothing can keep it, and the call is free.
+    async def checkpoint(self, state: Any = None) -> None:
+        """Offer a restart point here: input position, outputs so far, and `state` (JSON).
+
+        Cheap: may be called for every record. Without a ledger nothing is kept.
 
         Raises:
-            CancelledError: a stop was asked for; this is where the handler ends.
+            TypeError: the state is not JSON.
+            CancelledError: a stop was asked for, and this point was kept: the handler ends here.
         """
+        if self._keeps:
+            self.offer(state)
         if self.stopping:
-            raise asyncio.CancelledError
+            await self.arrive()
+
+    def offer(self, state: Any) -> None:
+        """Remember this point; what is kept is what `state` is now, whatever becomes of it."""
+        place = self.object._place  # noqa: SLF001 - a property would cost more than the rest
+        try:
+            copied = marshal.dumps(state)
+        except ValueError:
+            copied = marshal.dumps(msgspec.to_builtins(state))
+        mark = place.mark() if place is not None else 0
+        self._offered = (copied, place, mark, self._outputs.sizes())
+
+    async def arrive(self) -> None:
+        """Wait at a checkpoint for the end that a stop brings.
+
+        Raises:
+            CancelledError: always.
+        """
+        self._on_arrival()
+        await asyncio.get_running_loop().create_future()
+
+    def capture(self) -> None:
+        """Turn the newest offer into a snapshot, while all of its bytes are still in memory."""
+        if self._offered is None:
+            return
+        copied, place, mark, sizes = self._offered
+        self._offered = None
+        kept = self._outputs.saved(sizes)
+        self._snapshot = Snapshot(
+            state=marshal.loads(copied),  # noqa: S302 - our own, of a moment ago
+            position=place.token(mark) if place is not None else None,
+            outputs=[(saved, held) for _, saved, held in kept]
+            + [(found.saved, found.held) for found in self._outputs.untouched],
+            waiting=[(output, saved.part_count) for output, saved, _ in kept],
+        )
+
+    async def take_snapshot(self) -> Snapshot | None:
+        """The newest offer, once every part it counts has arrived; None where none is new."""
+        self.capture()
+        snapshot, self._snapshot = self._snapshot, None
+        if snapshot is not None:
+            for output, count in snapshot.waiting:
+                await output.sent(count)
+        return snapshot
 
     def progress(self, done: float, total: float | None = None) -> None:
         """Say how far the work is, in any unit; logged at a bounded rate."""
+        self.moves += 1
         now = clock.now()
         pause = (now - self._began) / 4
         if now - self._logged_at < min(PROGRESS_MOST_SECONDS, max(PROGRESS_FIRST_SECONDS, pause)):
@@ -124,11 +211,26 @@ class Job:
         seconds = round(now - self._began, 1)
         self._telemetry.progress(done=done, total=total, **share, seconds=seconds)
 
+    @property
+    def written(self) -> int:
+        """Bytes written to all outputs so far."""
+        return sum(self._outputs.sizes())
 
-def output_metadata(attempt: Attempt, source: ObjectStream) -> Mapping[str, str]:
-    """What every output carries, so that one can tell which attempt on which version made it."""
-    return {
+
+def output_metadata(
+    attempt: Attempt, source: ObjectStream, sequencer: str | None
+) -> Mapping[str, str]:
+    """What every output carries: which attempt on which version of which object made it."""
+    named = {
         "idempotency-key": attempt.idempotency_key,
         "attempt-id": attempt.id,
         "source-version": source.version_id or source.etag.strip('"'),
+        "source-modified": source.last_modified.isoformat(),
+        "source": source_id(source.bucket, source.key),
     }
+    return named | ({"source-sequencer": sequencer} if sequencer else {})
+
+
+def source_id(bucket: str, key: str) -> str:
+    """The object's name, whatever its version, in few characters that metadata can hold."""
+    return hashlib.sha256(f"{len(bucket)}:{bucket}{key}".encode(errors="surrogatepass")).hexdigest()

@@ -135,7 +135,8 @@ class Lease:
         window = Belief(received_at, self._seconds)
         while self._belief is None and not self._over.is_set():
             pause = await self._renew()
-            if self._belief is None and self._now() + pause >= window.until:
+            late = self._now() >= window.expires_at
+            if late or (self._belief is None and self._now() + pause >= window.until):
                 self._lose(LeaseLostError("the lease could not be taken in time"))
             self.check()
             if self._belief is None:
@@ -223,6 +224,12 @@ class Lease:
                 self._telemetry.lease_renewal_failed(reason, error, self.left)
                 return max(0.1, min(2.0, self._seconds / 12))
             if self._belief is not None:
+                if self._now() >= self._belief.expires_at:
+                    # Another consumer may have been given it before this was granted.
+                    self._lose(
+                        LeaseLostError("the renewal was answered too late to prove anything")
+                    )
+                    return 0.0
                 self._telemetry.lease_renewed(seconds, headroom, late)
             self._belief = Belief(sent_at, seconds)
             return renew_after(seconds, self._random)

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from app.outcomes import Result
+from app.ports import LETTER_PREFIX
 
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 SQS_ATTRIBUTES_MAX = 10
@@ -67,7 +68,7 @@ def compose(
     }
     # SQS refuses an empty value; a letter redriven before brings its old ones along.
     written = {name: clean(str(text)) or "-" for name, text in wanted.items()}
-    kept = {name: value for name, value in own.items() if name not in written}
+    kept = {name: value for name, value in own.items() if not name.startswith(LETTER_PREFIX)}
     room = SQS_MESSAGE_BYTES_MAX - len(body.encode(errors="replace")) - size_of(kept)
     places = SQS_ATTRIBUTES_MAX - len(kept)
     left_out = []

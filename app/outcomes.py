@@ -102,11 +102,18 @@ class Reason(StrEnum):
     ACCESS_DENIED = "access_denied"
     OBJECT_CHANGED = "object_changed"
     CHECKSUM_MISMATCH = "checksum_mismatch"
+    OUTPUT_CONFLICT = "output_conflict"
+    LEDGER = "ledger"
+    STALLED = "stalled"
     # skipped
     TEST_EVENT = "test_event"
     NOT_CREATED_EVENT = "not_created_event"
+    ALREADY_DONE = "already_done"
+    SUPERSEDED = "superseded"
     # the rest
+    CLAIMED = "claimed"
     STOPPED = "stopped"
+    FENCED = "fenced"
     LEASE_EXPIRED = "lease_expired"
     MESSAGE_GONE = "message_gone"
     HANDLER_STUCK = "handler_stuck"
@@ -122,6 +129,8 @@ class Result:
         error: type and text of what was raised; empty where nothing was.
         after_seconds: the delay the handler asked for, None for the usual back-off.
         detail: what the reason is about, for people: a key, a limit, a record's number.
+        attempts: failed ones so far, where the ledger knows; None: as often as received.
+        buried: the letter was sent before; only the delete is owed.
     """
 
     outcome: Outcome
@@ -129,6 +138,26 @@ class Result:
     error: str = ""
     after_seconds: float | None = None
     detail: str = ""
+    attempts: int | None = None
+    buried: bool = False
+
+    @property
+    def counts(self) -> bool:
+        """Whether this failure says something of the work, and not of its surroundings."""
+        return self.reason not in _PASSING
+
+
+# An interruption, and errors of transport, throttling, credentials or the ledger, are nobody's
+# failed attempt.
+_PASSING = {
+    Reason.TRANSPORT,
+    Reason.THROTTLED,
+    Reason.CREDENTIALS,
+    Reason.LEDGER,
+    Reason.STOPPED,
+    Reason.OBJECT_CHANGED,
+    Reason.CONFIGURATION,
+}
 
 
 class FailureError(Exception):
@@ -193,6 +222,25 @@ class LeaseLostError(FailureError):
 
     outcome = Outcome.LEASE_LOST
     reason = Reason.LEASE_EXPIRED
+
+
+class ConditionError(FailureError):
+    """A conditional write was refused: what is there is not what was expected."""
+
+    reason = Reason.OUTPUT_CONFLICT
+
+
+class UploadGoneError(FailureError):
+    """A multipart upload is no longer there: completed or aborted before."""
+
+    reason = Reason.OUTPUT_CONFLICT
+
+
+class FencedError(FailureError):
+    """A later attempt has taken the work over."""
+
+    outcome = Outcome.LEASE_LOST
+    reason = Reason.FENCED
 
 
 class ConfigurationError(FailureError):

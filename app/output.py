@@ -5,13 +5,14 @@ parts while the handler runs, and the commit completes the upload.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Self
 
-from app.outcomes import ConfigurationError, HandlerError
-from app.ports import S3_PARTS_MAX, OutputStore, Part, Upload
-from app.settings import Location
+import msgspec
+
+from app.ledger import SavedOutput
+from app.ports import S3_PARTS_MAX, OutputStore, Part, SmallOutput, Upload
 
 PART_BYTES = 8 << 20
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
@@ -20,6 +21,32 @@ DEFAULT_CONTENT_TYPE = "application/octet-stream"
 def part_bytes(number: int) -> int:
     """The size of a part: it doubles every thousand, so that 10 000 hold S3's largest object."""
     return PART_BYTES << (number - 1) // 1000
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """An output as an earlier attempt's checkpoint kept it, found whole.
+
+    Attributes:
+        held: the bytes that are in no part yet.
+    """
+
+    saved: SavedOutput
+    parts: tuple[Part, ...]
+    held: bytes
+
+
+class OutputPolicy(msgspec.Struct, frozen=True):
+    """How outputs are written.
+
+    Attributes:
+        metadata: written with every output.
+        single_bytes: an output that is no larger is written in one request.
+        on_begun: awaited before an upload gets its first part.
+    """
+
+    metadata: Mapping[str, str]
+    single_bytes: int = PART_BYTES
+    on_begun: Callable[[Upload], Awaitable[None]] | None = None
 
 
 class Output:
@@ -32,22 +59,25 @@ class Output:
     def __init__(
         self,
         store: OutputStore,
-        where: Location,
-        name: str,
+        bucket: str,
+        key: str,
         content_type: str,
-        metadata: Mapping[str, str],
+        policy: OutputPolicy,
+        before_cut: Callable[[], None] = lambda: None,
     ) -> None:
-        self.key = where.key(name)
-        self.bucket = where.bucket
+        self.bucket = bucket
+        self.key = key
+        self.content_type = content_type
         self.size = 0
         self.state = "open"
         self._store = store
-        self._where = where
-        self._content_type = content_type
-        self._metadata = metadata
+        self._policy = policy
+        self._before_cut = before_cut
         self._held = bytearray()
+        self._cut = 0
         self._upload: Upload | None = None
         self._parts: list[Part] = []
+        self._last: Part | None = None
         self._sending: asyncio.Task[Part] | None = None
 
     async def __aenter__(self) -> Self:
@@ -75,103 +105,116 @@ class Output:
             raise ValueError(f"output {self.key!r} is {self.state}: it takes no more bytes")
         self._held += data
         self.size += len(data)
-        while len(self._held) >= part_bytes(len(self._parts) + 1):
-            await self._send()
+        while len(self._held) >= part_bytes(self._next_number()):
+            await self._settle()
+            self._before_cut()
+            await self._begin()
+            number = self._next_number()
+            size = part_bytes(number)
+            piece = bytes(memoryview(self._held)[:size])
+            del self._held[:size]
+            self._cut += size
+            self._sending = asyncio.create_task(self._send(number, piece))
 
-    async def commit(self, store: OutputStore) -> None:
-        """Make the output visible, over the client of the loop that commits."""
-        if self._upload is None:
-            data = bytes(self._held)
-            await store.put(self._where, self.key, self._content_type, self._metadata, data)
-        else:
-            await store.complete(self._upload, self._parts)
-        self.state = "committed"
+    def saved(self, size: int) -> tuple[SavedOutput, bytes]:
+        """What a checkpoint at this size keeps; and the bytes that are in no part.
+
+        Args:
+            size: of the output when the checkpoint was offered; nothing was cut since.
+        """
+        saved = SavedOutput(
+            self.bucket,
+            self.key,
+            self.content_type,
+            upload_id=self._upload.id if self._upload else "",
+            part_count=len(self._parts) + (self._sending is not None),
+            size=size,
+            finished=self.state == "finished",
+        )
+        return saved, bytes(memoryview(self._held)[: size - self._cut])
+
+    async def sent(self, count: int) -> None:
+        """Wait until S3 has so many parts."""
+        if len(self._parts) < count and self._sending is not None:
+            await asyncio.shield(self._sending)
+
+    def restore(self, found: Restored) -> None:
+        """Go on where an earlier attempt's checkpoint was."""
+        saved = found.saved
+        self.size = saved.size
+        self._held = bytearray(found.held)
+        self._cut = saved.size - len(found.held)
+        self._parts = list(found.parts)
+        if saved.upload_id:
+            self._upload = Upload(saved.bucket, saved.key, saved.upload_id)
+
+    async def finish_restored(self) -> None:
+        """Close an output that an earlier attempt had closed."""
+        await self._finish()
+
+    def pending(self) -> SavedOutput:
+        """The finished output as its commit needs it."""
+        return SavedOutput(
+            self.bucket,
+            self.key,
+            self.content_type,
+            upload_id=self._upload.id if self._upload else "",
+            part_count=len(self.parts),
+            data=b"" if self._upload else bytes(self._held),
+            size=self.size,
+            finished=True,
+        )
+
+    @property
+    def upload(self) -> Upload | None:
+        """The multipart upload, where one was begun."""
+        return self._upload
+
+    @property
+    def parts(self) -> list[Part]:
+        """What the upload is completed with."""
+        return [*self._parts, *([self._last] if self._last else [])]
+
+    @property
+    def small(self) -> SmallOutput:
+        """The whole, where no upload was begun."""
+        return SmallOutput(self.bucket, self.key, self.content_type, bytes(self._held))
 
     async def abort(self, store: OutputStore) -> None:
         """Throw away what was sent; harmless where nothing was."""
         self._held.clear()
-        if self._upload is not None and self.state != "committed":
-            await store.abort(self._upload)
         self.state = "abandoned"
+        if self._upload is not None:
+            await store.abort(self._upload)
 
-    async def _send(self) -> None:
-        """Start sending the next part once the one before it has arrived."""
-        await self._settle()
+    def _next_number(self) -> int:
+        return len(self._parts) + (self._sending is not None) + 1
+
+    async def _begin(self) -> None:
+        if self._next_number() > S3_PARTS_MAX:
+            raise ValueError(f"output {self.key!r} needs more than {S3_PARTS_MAX} parts")
         if self._upload is None:
             self._upload = await self._store.begin(
-                self._where, self.key, self._content_type, self._metadata
+                self.bucket, self.key, self.content_type, self._policy.metadata
             )
-        number = len(self._parts) + 1
-        if number > S3_PARTS_MAX:
-            raise ValueError(f"output {self.key!r} needs more than {S3_PARTS_MAX} parts")
-        size = part_bytes(number)
-        data = bytes(memoryview(self._held)[:size])
-        del self._held[:size]
-        self._sending = asyncio.create_task(self._store.upload(self._upload, number, data))
+            if self._policy.on_begun is not None:
+                await self._policy.on_begun(self._upload)
+
+    async def _send(self, number: int, piece: bytes) -> Part:
+        assert self._upload is not None  # noqa: S101 - `_begin` comes first
+        return await self._store.upload(self._upload, number, piece)
 
     async def _settle(self) -> None:
         if self._sending is not None:
-            self._parts.append(await self._sending)
+            part = await self._sending
             self._sending = None
+            self._parts.append(part)
 
     async def _finish(self) -> None:
-        if self._upload is not None and self._held:
-            await self._send()
+        """Send the rest, and keep it: the handler may go on writing in a later attempt."""
         await self._settle()
+        if self._upload is not None or len(self._held) > self._policy.single_bytes:
+            await self._begin()
+            if self._held or not self._parts:
+                self._last = await self._send(self._next_number(), bytes(self._held))
         self.state = "finished"
-
-
-class Outputs:
-    """All outputs of one attempt.
-
-    Args:
-        where: OUTPUT_URL, None where it is not set.
-        metadata: written with every output.
-    """
-
-    def __init__(
-        self, store: OutputStore, where: Location | None, metadata: Mapping[str, str]
-    ) -> None:
-        self._store = store
-        self._where = where
-        self._metadata = metadata
-        self._opened: list[Output] = []
-
-    def open(self, key: str, content_type: str = DEFAULT_CONTENT_TYPE) -> Output:
-        """A new output.
-
-        Raises:
-            ConfigurationError: OUTPUT_URL is not set.
-            ValueError: the key is empty, or open or finished already in this attempt.
-        """
-        if self._where is None:
-            raise ConfigurationError("OUTPUT_URL: is not set: the handler writes an output")
-        if not key:
-            raise ValueError("an output needs a key")
-        if any(other.key == self._where.key(key) for other in self.live):
-            raise ValueError(f"output {key!r} was opened twice")
-        output = Output(self._store, self._where, key, content_type, self._metadata)
-        self._opened.append(output)
-        return output
-
-    @property
-    def live(self) -> list[Output]:
-        """Those that were not given up."""
-        return [output for output in self._opened if output.state != "abandoned"]
-
-    @property
-    def uncommitted(self) -> list[Output]:
-        """Those of which nothing is to stay."""
-        return [output for output in self._opened if output.state != "committed"]
-
-    def finished(self) -> list[Output]:
-        """Those that are to be committed.
-
-        Raises:
-            HandlerError: one was never closed, so that its end is unknown.
-        """
-        for output in self.live:
-            if output.state == "open":
-                text = f"output {output.key!r} was not closed before the handler returned"
-                raise HandlerError(ValueError(text))
-        return self.live

@@ -69,7 +69,8 @@ def plan(message: Message, routes: list[Route], settings: Settings) -> Plan:
         events = ", ".join(told.ignored)
         return Plan(verdict=Result(Outcome.SKIPPED, Reason.NOT_CREATED_EVENT, detail=events))
     records = tuple(_record(ref, routes, settings) for ref in told.objects)
-    if message.receive_count > settings.max_attempts:
+    # With a ledger the attempts are counted there: evictions spend receives too.
+    if settings.ledger_url is None and message.receive_count > settings.max_attempts:
         text = f"received {message.receive_count} times, MAX_ATTEMPTS is {settings.max_attempts}"
         return Plan(records, Result(Outcome.REJECTED, Reason.ATTEMPTS_EXHAUSTED, text))
     return Plan(records)

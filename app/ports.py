@@ -7,11 +7,12 @@ from typing import Any, Protocol
 import msgspec
 
 from app.notifications import ObjectRef
-from app.settings import Location
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 S3_PART_MIN_BYTES = 5 << 20
 S3_PARTS_MAX = 10_000
+# Of the attributes that a dead letter carries; the sender's own have other names.
+LETTER_PREFIX = "x-death-"
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -46,6 +47,9 @@ class Receiver(Protocol):
 
     async def delete(self, message: Message) -> None:
         """Delete the message: its work is done or explained."""
+
+    async def retention_seconds(self) -> float:
+        """How long the queue keeps a message."""
 
     async def bury(self, message: Message, letter: Mapping[str, str]) -> bool:
         """Send the body to the dead letters with these attributes; False where there are none."""
@@ -137,6 +141,15 @@ class Upload(msgspec.Struct, frozen=True):
     id: str
 
 
+class SmallOutput(msgspec.Struct, frozen=True):
+    """An output that one request writes."""
+
+    bucket: str
+    key: str
+    content_type: str
+    data: bytes
+
+
 class Part(msgspec.Struct, frozen=True):
     """One part that S3 has taken."""
 
@@ -145,24 +158,84 @@ class Part(msgspec.Struct, frozen=True):
     size: int
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """What is there under an output's key."""
+
+    etag: str
+    metadata: Mapping[str, str]
+
+
+# What a conditional write expects to find.
+ABSENT = ""
+
+
 class OutputStore(Protocol):
-    """Takes outputs in parts; nothing is visible before `complete` or `put`."""
+    """Takes outputs in parts; nothing is visible before `complete` or `put`.
+
+    `expected` is the ETag that has to stand at the key, ABSENT for none, None for no condition.
+    """
 
     async def begin(
-        self, where: Location, key: str, content_type: str, metadata: Mapping[str, str]
+        self, bucket: str, key: str, content_type: str, metadata: Mapping[str, str]
     ) -> Upload:
-        """Begin a multipart upload of `key` under `where`."""
+        """Begin a multipart upload."""
 
     async def upload(self, upload: Upload, number: int, data: bytes) -> Part:
         """Send one part; numbers begin at 1."""
 
-    async def complete(self, upload: Upload, parts: list[Part]) -> None:
-        """Make the upload visible."""
+    async def parts(self, upload: Upload) -> list[Part] | None:
+        """The parts that S3 has, in order; None where the upload is gone."""
+
+    async def complete(self, upload: Upload, parts: list[Part], expected: str | None) -> None:
+        """Make the upload visible.
+
+        Raises:
+            ConditionError: something else stands at the key.
+            UploadGoneError: it was completed or aborted before.
+        """
+
+    async def standing(self, bucket: str, key: str) -> Standing | None:
+        """What is there under the key now."""
 
     async def abort(self, upload: Upload) -> None:
         """Throw the upload away."""
 
     async def put(
-        self, where: Location, key: str, content_type: str, metadata: Mapping[str, str], data: bytes
+        self, what: SmallOutput, metadata: Mapping[str, str], expected: str | None
     ) -> None:
-        """Write a small output in one request."""
+        """Write a small output in one request.
+
+        Raises:
+            ConditionError: something else stands at the key.
+        """
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """What a record's key holds."""
+
+    data: bytes
+    etag: str
+
+
+class RecordStore(Protocol):
+    """Small records with conditional writes, and blobs beside them."""
+
+    async def read(self, key: str) -> Stored | None:
+        """The record; None where there is none."""
+
+    async def write(self, key: str, data: bytes, expected: str | None) -> str:
+        """Write the record if it still has this ETag (None: if there is none); its new ETag.
+
+        Raises:
+            ConditionError: it has not.
+            OutsideError: it may or may not have been written.
+        """
+
+    async def keep(self, key: str, data: bytes) -> None:
+        """Write a blob."""
+
+    async def fetch(self, key: str) -> bytes | None:
+        """A blob's bytes; None where there is none."""
+
+    async def drop(self, key: str) -> None:
+        """Delete a blob; harmless where there is none."""

@@ -1,12 +1,15 @@
 """Places in an object's bytes, and the tokens by which a later attempt finds them again."""
 
 from collections.abc import Iterator
-from typing import Any, Protocol, Self
+from operator import length_hint
+from typing import Any, Self
 
 import msgspec
 
 from app.codecs import ORIGIN, Boundary
-from app.framing import consumed
+
+# The codec of an object that is not compressed.
+PLAIN = "plain"
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -39,53 +42,47 @@ class Position(msgspec.Struct, frozen=True):
         raise ValueError(f"start={start!r}: expected an offset or a position of {kind}")
 
 
-class Source(Protocol):
-    """What decompresses; knows from where on a later attempt could."""
-
-    def restart(self, at: int) -> tuple[Boundary, str]:
-        """The last place at or before `at` to begin decompressing at, and the codec there."""
-
-
 class Place:
     """Where a reader has got to; its token is only computed when asked for.
 
     Args:
-        source: None for raw bytes.
+        boundary, codec: from where on, and how, to decompress again; no codec: stored bytes.
         begin: the offset of the first of `lines`.
         end: the offset behind them.
         lines: those handed out last, as a batch or one by one.
+        terminator: bytes at the end of each.
     """
+
+    __slots__ = ("_begin", "_boundary", "_codec", "_end", "_lines", "_terminator", "rest")
 
     def __init__(
         self,
-        source: Source | None,
         begin: int,
         end: int,
+        boundary: Boundary = ORIGIN,
+        codec: str = "",
         lines: list[bytes] | None = None,
         terminator: int = 1,
     ) -> None:
         self.rest: Iterator[bytes] | None = None
-        self._source = source
         self._begin = begin
         self._end = end
+        self._boundary = boundary
+        self._codec = codec
         self._lines = lines
         self._terminator = terminator
 
-    @property
-    def at(self) -> int:
-        """The offset behind all that was handed out."""
-        if self._lines is None or self.rest is None:
-            return self._end
-        done = consumed(self._lines, self.rest)
-        if len(done) == len(self._lines):
-            return self._end
-        return self._begin + sum(map(len, done)) + len(done) * self._terminator
+    def mark(self) -> int:
+        """How many lines have not been handed out; with the place, it is a position."""
+        return length_hint(self.rest) if self.rest is not None else 0
 
-    @property
-    def token(self) -> list[Any]:
-        """JSON; opaque to handlers."""
-        at = self.at
-        if self._source is None:
+    def token(self, mark: int) -> list[Any]:
+        """JSON, opaque to handlers: the position at a mark taken before."""
+        at = self._end
+        if mark and self._lines is not None:
+            done = self._lines[:-mark]
+            at = self._begin + sum(map(len, done)) + len(done) * self._terminator
+        if not self._codec:
             return ["chunks", at]
-        boundary, codec = self._source.restart(at)
-        return ["lines", at, boundary.raw, boundary.decompressed, codec]
+        boundary = Boundary(at, at) if self._codec == PLAIN else self._boundary
+        return ["lines", at, boundary.raw, boundary.decompressed, self._codec]

@@ -28,6 +28,7 @@ def load(settings: Settings) -> list[Route]:
         raise _unusable(name, f"it is {found!r:.80}")
     for route in routes:
         _refuse_feeding_itself(route, "OUTPUT_URL", settings.output_url, settings)
+        _refuse_feeding_itself(route, "LEDGER_URL", settings.ledger_url, settings)
     return routes
 
 

@@ -7,6 +7,8 @@ from functools import partial
 import anyio
 
 from app import clock, planning
+from app.around import Delivery
+from app.claims import Claim
 from app.handler import Route
 from app.lease import Lease
 from app.outcomes import (
@@ -28,7 +30,7 @@ from app.stop import Stop
 from app.telemetry import Telemetry
 from app.telemetry.logs import message_id
 from app.watch import Cause, HandlerStuckError, Watch
-from app.worker import Delivery, Worker
+from app.worker import Worker, mark_dead
 
 # What goes on after the deadline (the hand-back) has to fit in before SQS's 12 hours.
 TWELVE_HOURS_MARGIN_SECONDS = 60
@@ -152,10 +154,11 @@ class Runtime:
             renewing=not self.settings.fixed,
         )
         try:
-            result = await self._work(message, planned, lease)
+            failed: list[Claim] = []
+            result = await self._work(message, planned, lease, failed)
             self.phase = Phase.SETTLING
             settlement = Settlement(self.receiver, self.settings, self.telemetry, self._grace_left)
-            result = await settlement.settle(message, result, lease)
+            result = await settlement.settle(message, result, lease, partial(mark_dead, failed))
         except HandlerStuckError as error:
             self.telemetry.message_left("the handler did not stop")
             self.telemetry.message_settled(error.result, planned.handler, clock.now() - began)
@@ -166,7 +169,9 @@ class Runtime:
         self.telemetry.message_settled(result, planned.handler, clock.now() - began)
         return self._ending(result, message)
 
-    async def _work(self, message: Message, planned: Plan, lease: Lease) -> Result:
+    async def _work(
+        self, message: Message, planned: Plan, lease: Lease, failed: list[Claim]
+    ) -> Result:
         """Process under a lease that is kept; on return it is kept no more, and nothing runs."""
         received_at = clock.now()
         try:
@@ -178,13 +183,15 @@ class Runtime:
         self.phase = Phase.RUNNING
         watch = Watch(lease, self.settings.grace_seconds)
         seconds = self._job_seconds(planned, lease)
-        delivery = Delivery(message, planned, watch, received_at + seconds)
+        delivery = Delivery(message, planned, watch, received_at + seconds, failed)
         stuck: HandlerStuckError | None = None
         result = Result(Outcome.DEFECT)
         async with anyio.create_task_group() as group:
             kept = anyio.Event()
             group.start_soon(self._keep, lease, watch, kept)
             group.start_soon(self._end_at_deadline, watch, delivery.deadline_at)
+            if self.settings.stall_timeout:
+                group.start_soon(self._end_at_stall, watch, delivery)
             on_stop = partial(self._halt_for_stop, watch)
             self.stop.subscribe(on_stop)
             try:
@@ -232,6 +239,14 @@ class Runtime:
         while (left := deadline_at - clock.now()) > 0:  # noqa: ASYNC110 - no event tells of time
             await anyio.sleep(min(left, 30))
         watch.halt(Cause.DEADLINE)
+
+    async def _end_at_stall(self, watch: Watch, delivery: Delivery) -> None:
+        moves, since = delivery.moves, clock.now()
+        while clock.now() - since < self.settings.stall_timeout:
+            await anyio.sleep(min(1.0, self.settings.stall_timeout / 4))
+            if delivery.moves != moves:
+                moves, since = delivery.moves, clock.now()
+        watch.halt(Cause.STALL)
 
     def _job_seconds(self, planned: Plan, lease: Lease) -> float:
         """From now to the deadline: JOB_TIMEOUT or the route's, within what the lease can last."""

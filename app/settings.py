@@ -1,7 +1,6 @@
 """The environment, read once: either whole and valid, or refused with all complaints at once."""
 
 import fnmatch
-import os
 import secrets
 import socket
 import tempfile
@@ -11,41 +10,25 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from app.environment import (
+    Allowed,
+    Location,
+    Reader,
+    SettingsError,
+    parse_account,
+    parse_allowed,
+    parse_folder,
+    parse_level,
+    parse_location,
+    parse_url,
+)
 from app.outcomes import SQS_VISIBILITY_MAX_SECONDS
+
+__all__ = ["Allowed", "Location", "Settings", "SettingsError", "parse_location"]
 
 T = TypeVar("T")
 
 SQS_WAIT_MAX_SECONDS = 20
-
-
-class SettingsError(Exception):
-    """The environment is not usable; `complaints` has one line per variable."""
-
-    def __init__(self, complaints: list[str]) -> None:
-        super().__init__("\n".join(complaints))
-        self.complaints = complaints
-
-
-class Location(msgspec.Struct, frozen=True):
-    """A bucket and the prefix in it; the prefix is empty or ends with a slash."""
-
-    bucket: str
-    prefix: str = ""
-
-    def key(self, name: str) -> str:
-        """The full key of `name` under this prefix."""
-        return self.prefix + name
-
-
-class Allowed(msgspec.Struct, frozen=True):
-    """One entry of ALLOWED_BUCKETS; the bucket `*` is any."""
-
-    bucket: str
-    prefix: str = ""
-
-    def admits(self, bucket: str, key: str) -> bool:
-        """Whether an object may be touched at all."""
-        return self.bucket in ("*", bucket) and key.startswith(self.prefix)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +39,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     handlers: str = "handlers:ROUTES"
     expected_bucket_owner: str | None = None
     output_url: Location | None = None
+    ledger_url: Location | None = None
+    checkpoint_seconds: float = 10
+    stall_timeout: float = 0
+    missing_object: str = "reject"
+    changed_object: str = "follow"
     visibility_strategy: str = "heartbeat"
     visibility_timeout: int = 60
     job_timeout: float = 21600
@@ -101,119 +89,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return any(entry.admits(bucket, key) for entry in self.allowed_buckets)
 
 
-class _Reader:
-    """Takes variables out of an environment and remembers what was wrong with them."""
-
-    def __init__(self, env: Mapping[str, str]) -> None:
-        self._env = env
-        self.complaints: list[str] = []
-
-    def complain(self, name: str, expected: str) -> None:
-        value = self._env.get(name)
-        found = "is not set" if value is None else f"{value!r} is not usable"
-        self.complaints.append(f"{name}: {found}: expected {expected}")
-
-    def take(
-        self, name: str, default: T, parse: Callable[[str], T | None], expected: str
-    ) -> T | Any:
-        """The parsed variable; the default where it is unset or empty, or its value is wrong."""
-        text = self._env.get(name, "").strip()
-        if not text:
-            return default
-        try:
-            value = parse(text)
-        except ValueError:
-            value = None
-        if value is None:
-            self.complain(name, expected)
-            return default
-        return value
-
-    def whole(self, name: str, default: int, low: int, high: int | None = None) -> int:
-        return int(self.take(name, default, _within(int, low, high), _range("a whole", low, high)))
-
-    def number(self, name: str, default: float, low: float, high: float | None = None) -> float:
-        return float(self.take(name, default, _within(float, low, high), _range("a", low, high)))
-
-    def choice(self, name: str, default: str, *options: str) -> str:
-        return str(self.take(name, default, _one_of(options), " or ".join(options)))
-
-    def text(self, name: str) -> str | None:
-        return self._env.get(name, "").strip() or None
-
-
-def _within(kind: Callable[[str], T], low: float, high: float | None) -> Callable[[str], T | None]:
-    def parse(text: str) -> T | None:
-        value = kind(text)
-        fits = value >= low and (high is None or value <= high)  # type: ignore[operator]
-        return value if fits else None  # a NaN compares false, and is refused with the rest
-
-    return parse
-
-
-def _range(article: str, low: float, high: float | None) -> str:
-    return f"{article} number " + (
-        f"of at least {low}" if high is None else f"from {low} to {high}"
-    )
-
-
-def _one_of(options: tuple[str, ...]) -> Callable[[str], str | None]:
-    return lambda text: text if text in options else None
-
-
-def parse_location(text: str) -> Location | None:
-    """`s3://bucket/prefix` as a Location, None where it is not one."""
-    scheme, _, rest = text.partition("://")
-    bucket, _, prefix = rest.partition("/")
-    if scheme != "s3" or not bucket:
-        return None
-    return Location(bucket, prefix.rstrip("/") + "/" if prefix.strip("/") else "")
-
-
-def _parse_allowed(text: str) -> tuple[Allowed, ...] | None:
-    entries = []
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
-        bucket, _, prefix = part.partition("/")
-        if not bucket or ":" in bucket or ("*" in bucket and part != "*"):
-            return None
-        entries.append(Allowed(bucket, prefix))
-    return tuple(entries) or None
-
-
-def _parse_url(text: str) -> str | None:
-    return text if text.startswith(("http://", "https://")) and "/" in text[8:] else None
-
-
-def _parse_account(text: str) -> str | None:
-    return text if len(text) == 12 and text.isascii() and text.isdigit() else None  # noqa: PLR2004
-
-
-def _parse_level(text: str) -> str | None:
-    return text.upper() if text.upper() in ("DEBUG", "INFO", "WARNING", "ERROR") else None
-
-
-def _parse_folder(text: str) -> Path | None:
-    path = Path(text)
-    return path if path.is_dir() and os.access(path, os.W_OK) else None
-
-
 # Names of the contract that this version does not have yet, with the values that ask for nothing.
 _NOT_BUILT: dict[str, tuple[str, ...]] = {
-    "LEDGER_URL": (),
-    "CHECKPOINT_SECONDS": (),
-    "STALL_TIMEOUT": ("0",),
     "CONCURRENCY": ("1",),
     "IDLE_SECONDS": ("0",),
     "HTTP_PORT": ("0",),
     "HANDLER_PROCESSES": ("0",),
-    "MISSING_OBJECT": ("reject",),
-    "CHANGED_OBJECT": (),
     "PUSHGATEWAY_URL": (),
     "METRICS_JOB": (),
 }
 
 
-def _refuse_what_is_not_built(read: _Reader) -> None:
+def _refuse_what_is_not_built(read: Reader) -> None:
     for name, harmless in _NOT_BUILT.items():
         value = read.text(name)
         if value is not None and value not in harmless:
@@ -224,24 +111,29 @@ def _refuse_what_is_not_built(read: _Reader) -> None:
 
 
 def _read(env: Mapping[str, str]) -> Settings:
-    read = _Reader(env)
+    read = Reader(env)
     _refuse_what_is_not_built(read)
     strategy = read.choice("VISIBILITY_STRATEGY", "heartbeat", "heartbeat", "fixed")
-    owner = read.take("EXPECTED_BUCKET_OWNER", None, _parse_account, "an account id of 12 digits")
+    owner = read.take("EXPECTED_BUCKET_OWNER", None, parse_account, "an account id of 12 digits")
     output = read.take("OUTPUT_URL", None, parse_location, "s3://bucket/prefix")
-    spool = read.take("SPOOL_DIR", Path(tempfile.gettempdir()), _parse_folder, "a writable folder")
-    level = read.take("LOG_LEVEL", "INFO", _parse_level, "DEBUG, INFO, WARNING or ERROR")
+    spool = read.take("SPOOL_DIR", Path(tempfile.gettempdir()), parse_folder, "a writable folder")
+    level = read.take("LOG_LEVEL", "INFO", parse_level, "DEBUG, INFO, WARNING or ERROR")
     default_timeout = 600 if strategy == "fixed" else 60
     timeout = read.whole("VISIBILITY_TIMEOUT", default_timeout, 2, SQS_VISIBILITY_MAX_SECONDS)
     grace = read.number("GRACE_SECONDS", 50, 1, 3600)
     settings = Settings(
-        queue_url=_required(read, "QUEUE_URL", _parse_url, "the URL of an SQS queue"),
+        queue_url=_required(read, "QUEUE_URL", parse_url, "the URL of an SQS queue"),
         allowed_buckets=_required(
-            read, "ALLOWED_BUCKETS", _parse_allowed, "a comma list of bucket or bucket/prefix, or *"
+            read, "ALLOWED_BUCKETS", parse_allowed, "a comma list of bucket or bucket/prefix, or *"
         ),
         handlers=read.text("HANDLERS") or "handlers:ROUTES",
         expected_bucket_owner=owner,
         output_url=output,
+        ledger_url=read.take("LEDGER_URL", None, parse_location, "s3://bucket/prefix"),
+        checkpoint_seconds=read.number("CHECKPOINT_SECONDS", 10, 0.01, 3600),
+        stall_timeout=read.number("STALL_TIMEOUT", 0, 0, SQS_VISIBILITY_MAX_SECONDS),
+        missing_object=read.choice("MISSING_OBJECT", "reject", "reject", "skip"),
+        changed_object=read.choice("CHANGED_OBJECT", "follow", "follow", "skip", "reject"),
         visibility_strategy=strategy,
         visibility_timeout=timeout,
         job_timeout=_job_timeout(read, strategy, timeout, grace),
@@ -253,7 +145,7 @@ def _read(env: Mapping[str, str]) -> Settings:
         retry_base_seconds=read.number("RETRY_BASE_SECONDS", 30, 0, SQS_VISIBILITY_MAX_SECONDS),
         retry_max_seconds=read.number("RETRY_MAX_SECONDS", 900, 0, SQS_VISIBILITY_MAX_SECONDS),
         on_sigterm=read.choice("ON_SIGTERM", "release", "release", "expire"),
-        dlq_url=read.take("DLQ_URL", None, _parse_url, "the URL of an SQS queue"),
+        dlq_url=read.take("DLQ_URL", None, parse_url, "the URL of an SQS queue"),
         read_connections=read.whole("READ_CONNECTIONS", 8, 1, 256),
         read_ahead_bytes=read.whole("READ_AHEAD_BYTES", 64 << 20, 1 << 20),
         max_object_bytes=read.whole("MAX_OBJECT_BYTES", 0, 0),
@@ -274,14 +166,14 @@ def _read(env: Mapping[str, str]) -> Settings:
     return settings
 
 
-def _required(read: _Reader, name: str, parse: Callable[[str], T | None], expected: str) -> T | Any:
+def _required(read: Reader, name: str, parse: Callable[[str], T | None], expected: str) -> T | Any:
     value = read.take(name, None, parse, expected)
     if value is None and read.text(name) is None:
         read.complain(name, expected)
-    return () if value is None and parse is _parse_allowed else value or ""
+    return () if value is None and parse is parse_allowed else value or ""
 
 
-def _job_timeout(read: _Reader, strategy: str, visibility_seconds: int, grace: float) -> float:
+def _job_timeout(read: Reader, strategy: str, visibility_seconds: int, grace: float) -> float:
     default = fixed_job_seconds(visibility_seconds, grace) if strategy == "fixed" else 21600
     return read.number("JOB_TIMEOUT", default, 0.001, SQS_VISIBILITY_MAX_SECONDS)
 
@@ -291,7 +183,7 @@ def fixed_job_seconds(visibility_seconds: float, grace_seconds: float) -> float:
     return visibility_seconds * 5 / 6 - min(grace_seconds, visibility_seconds / 4)
 
 
-def _termination_log(read: _Reader) -> Path | None:
+def _termination_log(read: Reader) -> Path | None:
     named = read.text("TERMINATION_LOG")
     if named:
         return Path(named)
@@ -299,7 +191,7 @@ def _termination_log(read: _Reader) -> Path | None:
     return kubernetes if kubernetes.exists() else None
 
 
-def _complain_of_pairs(read: _Reader, settings: Settings) -> None:
+def _complain_of_pairs(read: Reader, settings: Settings) -> None:
     if settings.wait_seconds >= settings.grace_seconds:
         read.complain(
             "WAIT_SECONDS",

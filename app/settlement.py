@@ -1,10 +1,11 @@
 """What is done with a message once its outcome is known; the only code that deletes one."""
 
-from collections.abc import Awaitable
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from random import Random
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import anyio
 
@@ -25,6 +26,10 @@ from app.settings import Settings
 from app.telemetry import Telemetry
 
 STEP_SECONDS = 10.0
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
+RETENTION_MIN_SECONDS = 60
+
+AfterLetter: TypeAlias = Callable[[str], Awaitable[None]]
 
 
 class Budget(Protocol):
@@ -48,9 +53,15 @@ class Settlement:
         self._telemetry = telemetry
         self._budget = budget
         self._random = Random()
+        self._after_letter: AfterLetter = _nothing
 
-    async def settle(self, message: Message, result: Result, lease: Lease) -> Result:
+    async def settle(
+        self, message: Message, result: Result, lease: Lease, after_letter: AfterLetter
+    ) -> Result:
         """Act on the outcome; the result says what really became of the message.
+
+        Args:
+            after_letter: called with the reason between a dead letter and the delete.
 
         An error on the way never deletes and never changes an outcome for the better: a message
         that could not be settled comes back by itself.
@@ -65,6 +76,7 @@ class Settlement:
         if step is None:
             self._telemetry.message_left(result.outcome)
             return result
+        self._after_letter = after_letter
         try:
             return await step(message, result, lease)
         except FailureError as error:
@@ -86,25 +98,49 @@ class Settlement:
         return result
 
     async def _hide(self, message: Message, result: Result, lease: Lease) -> Result:
+        if result.outcome is Outcome.DEFERRED:
+            granted = await self._hide_for(message, lease, result.after_seconds or 1)
+            self._telemetry.message_deferred(granted)
+            return result
+        if await self._outlives_retention(message, result):
+            text = f"the queue would drop the message before another try; the last: {result.error}"
+            rejected = replace(
+                result, outcome=Outcome.REJECTED, reason=Reason.RETENTION_EXPIRING, error=text
+            )
+            return await self._bury(message, rejected, lease)
         if self._settings.retry_strategy == "expire" and result.after_seconds is None:
             self._telemetry.message_left("RETRY_STRATEGY=expire")
             return result
         seconds = result.after_seconds
         if seconds is None:
             seconds = backoff_seconds(
-                message.receive_count,
+                result.attempts or message.receive_count,
                 self._settings.retry_base_seconds,
                 self._settings.retry_max_seconds,
                 self._random,
             )
-        await self._hide_for(message, lease, seconds)
+        self._telemetry.message_hidden(await self._hide_for(message, lease, seconds))
         return result
 
-    async def _hide_for(self, message: Message, lease: Lease, seconds: float) -> None:
+    async def _hide_for(self, message: Message, lease: Lease, seconds: float) -> int:
         lease.check()
         granted = lease.clamp(seconds)
         await self._bounded(lease, self._receiver.hide(message, granted))
-        self._telemetry.message_hidden(granted)
+        return granted
+
+    async def _outlives_retention(self, message: Message, result: Result) -> bool:
+        """Whether the message would be dropped, without a trace, before its next try is over."""
+        age = time.time() - message.sent_at
+        if result.outcome is not Outcome.RETRY or age < RETENTION_MIN_SECONDS / 2:
+            return False
+        try:
+            retention = await self._receiver.retention_seconds()
+        except FailureError as error:
+            self._telemetry.settlement_failed("retention", error)
+            return False
+        again = self._settings.retry_max_seconds + self._settings.visibility_timeout
+        # Of a short retention no more than a quarter is spent on waiting for better times.
+        return age + min(again, retention / 4) > retention
 
     async def _release(self, message: Message, result: Result, lease: Lease) -> Result:
         if self._settings.on_sigterm == "expire":
@@ -116,6 +152,8 @@ class Settlement:
         return result
 
     async def _bury(self, message: Message, result: Result, lease: Lease) -> Result:
+        if result.buried:
+            return await self._delete(message, result, lease)
         letter = letters.compose(
             result,
             message.body,
@@ -131,15 +169,18 @@ class Settlement:
         buried = await self._bounded(lease, self._receiver.bury(message, letter.attributes))
         if not buried:
             seconds = self._settings.retry_max_seconds
-            await self._hide_for(message, lease, seconds)
-            self._telemetry.no_dead_letter_queue(result, lease.clamp(seconds))
+            granted = await self._hide_for(message, lease, seconds)
+            self._telemetry.no_dead_letter_queue(result, granted)
             return result
         self._telemetry.message_dead_lettered(result, letter.left_out)
+        await self._after_letter(result.reason or "")
         return await self._delete(message, result, lease)
 
     @staticmethod
     def _attempts(message: Message, result: Result) -> int:
         """Attempts made: a message refused for having used them up was not tried once more."""
+        if result.attempts is not None:
+            return result.attempts
         refused = result.reason is Reason.ATTEMPTS_EXHAUSTED
         return message.receive_count - refused
 
@@ -153,3 +194,7 @@ class Settlement:
                 return await step
         except TimeoutError:
             raise FailureError(f"no answer within {seconds:.1f} s") from None
+
+
+async def _nothing(_: str) -> None:
+    """Nothing is to be recorded."""

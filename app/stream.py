@@ -28,7 +28,6 @@ class ObjectStream(DescribedObject):
     Args:
         opened: the first response.
         attempt: 1 for the first one at this work; data that is wrong twice is given up.
-        resume: the token of an earlier attempt's checkpoint.
     """
 
     def __init__(
@@ -40,7 +39,6 @@ class ObjectStream(DescribedObject):
         on_bytes: Callable[[int], None],
         *,
         attempt: int = 1,
-        resume: Any = None,
     ) -> None:
         self.facts = opened.facts
         self._reader = reader
@@ -49,7 +47,7 @@ class ObjectStream(DescribedObject):
         self._telemetry = telemetry
         self._on_bytes = on_bytes
         self._attempt = attempt
-        self._resume = resume
+        self._resume: Any = None
         self._live: list[Reading] = []
         self._checked: list[Verified] = []
         self._failed: FailureError | None = None
@@ -86,7 +84,12 @@ class ObjectStream(DescribedObject):
 
         None before the first byte was read.
         """
-        return self._place.token if self._place else None
+        return self._place.token(self._place.mark()) if self._place else None
+
+    @property
+    def place(self) -> Place | None:
+        """The place reached, None before the first byte was read; cheap, for checkpoints."""
+        return self._place
 
     def chunks(self, start: Any = None) -> AsyncIterator[bytes]:
         """The raw bytes in order, in chunks as they come.
@@ -108,7 +111,7 @@ class ObjectStream(DescribedObject):
         """
         source = self._decoded(start)
         while piece := await source.read():
-            self._place = source.place()
+            self._place = source.place(source.offset, source.offset)
             yield piece
 
     async def batches(
@@ -125,11 +128,10 @@ class ObjectStream(DescribedObject):
         while piece := await source.read():
             begin = splitter.offset
             if lines := splitter.feed(piece):
-                source.reached(begin)
-                self._place = Place(source, begin, splitter.offset, lines, len(terminator))
+                self._place = source.place(begin, splitter.offset, lines, len(terminator))
                 yield lines
         if last := splitter.finish():
-            self._place = source.place()
+            self._place = source.place(source.offset, source.offset, last, 0)
             yield last
 
     async def lines(
@@ -139,6 +141,10 @@ class ObjectStream(DescribedObject):
         async for batch in self.batches(terminator, start=start):
             for line in self.one_by_one(batch):
                 yield line
+
+    def resume_at(self, position: Any) -> None:
+        """Let the iterators begin at an earlier attempt's position."""
+        self._resume = position
 
     def one_by_one(self, batch: list[bytes]) -> Iterator[bytes]:
         """The lines of the batch handed out last; `position` follows each of them."""
@@ -263,5 +269,5 @@ class _Chunks:
         if not chunk:
             raise StopAsyncIteration
         self._at += len(chunk)
-        self._stream._place = Place(None, self._at, self._at)  # noqa: SLF001 - one thing in two
+        self._stream._place = Place(self._at, self._at)  # noqa: SLF001 - one thing in two
         return chunk

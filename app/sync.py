@@ -198,8 +198,11 @@ class SyncJob:
         return SyncOutput(self._job.output(key, content_type), self._bridge)
 
     def checkpoint(self, state: Any = None) -> None:
-        """As `Job.checkpoint`."""
-        self._bridge.run(self._job.checkpoint(state))
+        """As `Job.checkpoint`; costs no call into the loop."""
+        self._bridge.check()
+        self._job.offer(state)
+        if self._job.stopping:
+            self._bridge.run(self._job.arrive())
 
     def progress(self, done: float, total: float | None = None) -> None:
         """As `Job.progress`."""

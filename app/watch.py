@@ -9,7 +9,7 @@ import anyio
 
 from app import clock
 from app.lease import Lease
-from app.outcomes import Outcome, Reason, Result
+from app.outcomes import FencedError, Outcome, Reason, Result
 
 LOOK_SECONDS = 0.5
 
@@ -20,6 +20,7 @@ class Cause(IntEnum):
     LEASE_LOST = 0
     STOP = 1
     DEADLINE = 2
+    STALL = 3
 
 
 class Errand(Protocol):
@@ -66,24 +67,32 @@ class Watch:
         self._limit = float("inf")
         self._errand: Errand | None = None
         self._committing: anyio.CancelScope | None = None
+        self._soften: Callable[[], bool] | None = None
+        self._fenced: FencedError | None = None
         self._on_halt: list[Callable[[], None]] = []
 
     def halt(self, cause: Cause, since_seconds: float = 0.0) -> None:
         """End the work, for this cause, which began so many seconds ago."""
         if self.cause is not None and cause >= self.cause:
             return
-        if cause is Cause.DEADLINE and self._committing is not None:
+        if cause >= Cause.DEADLINE and self._committing is not None:
             return  # the time is the handler's, and the handler is done
         self.cause = cause
         limit = self._now() + self._allowance(cause) - since_seconds
         self._limit = min(self._limit, limit)
         for notify in self._on_halt:
             notify()
-        if self._errand is not None:
+        softly = cause is not Cause.LEASE_LOST and self._soften is not None and self._soften()
+        if self._errand is not None and not softly:
             self._errand.cancel()
         if self._committing is not None:
             # A commit under way is finished if budget and lease allow.
             self._committing.deadline = anyio.current_time() + self._limit - self._now()
+
+    def fence(self, error: FencedError) -> None:
+        """End the work: the ledger says that a later attempt has taken over."""
+        self._fenced = error
+        self.halt(Cause.LEASE_LOST)
 
     def on_halt(self, notify: Callable[[], None]) -> None:
         """Call this as soon as the work is to end."""
@@ -99,21 +108,28 @@ class Watch:
     def result(self) -> Result:
         """What the cause means for the message."""
         if self.cause is Cause.LEASE_LOST:
-            error = self.lease.lost
+            error = self._fenced or self.lease.lost
             reason = error.reason if error else Reason.LEASE_EXPIRED
             return Result(Outcome.LEASE_LOST, reason, str(error or ""))
         if self.cause is Cause.STOP:
             return Result(Outcome.INTERRUPTED, Reason.STOPPED)
+        if self.cause is Cause.STALL:
+            return Result(Outcome.RETRY, Reason.STALLED, "nothing was read, written or reported")
         return Result(Outcome.RETRY, Reason.DEADLINE, "the handler's time is used up")
 
-    async def finish(self, errand: Errand) -> None:
+    async def finish(self, errand: Errand, soften: Callable[[], bool] | None = None) -> None:
         """Wait until the errand has stopped, however that came about.
+
+        Args:
+            soften: asked before the errand is cancelled for anything but a lost lease; True if
+                the asked one will see to its cancelling.
 
         Raises:
             Halted: the work was ended early, whatever the errand made of it.
             HandlerStuckError: it was to stop and has not.
         """
         self._errand = errand
+        self._soften = soften
         if self.cause is not None:
             errand.cancel()
         while not errand.stopped.is_set():
@@ -121,7 +137,7 @@ class Watch:
                 await errand.stopped.wait()
             if not self.left and not errand.stopped.is_set():
                 raise HandlerStuckError(self.result())
-        self._errand = None
+        self._errand = self._soften = None
         self.check()
 
     @property

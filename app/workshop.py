@@ -43,6 +43,7 @@ class Errand(Generic[T]):
         self._task: asyncio.Task[None] | None = None
         self._spawned: set[asyncio.Task[Any]] = set()
         self._cancelled = False
+        self._running = False
 
     def cancel(self) -> None:
         """Ask the work to stop; `stopped` tells when it has."""
@@ -52,8 +53,6 @@ class Errand(Generic[T]):
         """Start; on the workshop's loop."""
         _current.set(self)
         self._task = asyncio.Task(self._run(), loop=self._workshop)
-        if self._cancelled:
-            self._task.cancel()
 
     def adopt(self, task: "asyncio.Task[Any]") -> None:
         """Count a task among those that have to end before the work has."""
@@ -62,11 +61,16 @@ class Errand(Generic[T]):
 
     def _cancel(self) -> None:
         self._cancelled = True
-        if self._task is not None:
+        # A task that is cancelled before its first step would never say that it has stopped.
+        if self._task is not None and self._running:
             self._task.cancel()
 
     async def _run(self) -> None:
+        self._running = True
         try:
+            if self._cancelled:
+                self._work.close()
+                raise asyncio.CancelledError  # noqa: TRY301 - as if it had been cancelled at work
             self.value = await self._work
         except BaseException as error:  # noqa: BLE001 - carried over to the giver, who raises it
             self.error = error

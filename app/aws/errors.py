@@ -71,6 +71,9 @@ _REASONS = (
     (_CHANGED_CODES, Reason.OBJECT_CHANGED),
     (_DENIED_CODES, Reason.ACCESS_DENIED),
 )
+# Of a conditional write: 412 is lost, 409 met another one at the same moment.
+CONDITION_CODES = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
+UPLOAD_GONE_CODES = {"NoSuchUpload"}
 _QUEUE_MISSING_CODES = {"QueueDoesNotExist", "NonExistentQueue"}
 
 
@@ -83,6 +86,11 @@ def codes_of(error: ClientError) -> set[str]:
     found = error.response.get("Error", {})
     names = (found.get("Code"), found.get("QueryErrorCode"))
     return {str(name).rpartition(".")[2].rpartition("#")[2] for name in names if name}
+
+
+def codes_behind(error: FailureError) -> set[str]:
+    """The names of the AWS error that this one was translated from."""
+    return codes_of(error.__cause__) if isinstance(error.__cause__, ClientError) else set()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import msgspec
 
 from app import clock
 from app.aws.errors import translated
-from app.ports import Message
+from app.ports import LETTER_PREFIX, Message
 
 
 class SqsQueue:
@@ -49,6 +49,14 @@ class SqsQueue:
                 QueueUrl=self._queue_url, ReceiptHandle=message.handle
             )
 
+    async def retention_seconds(self) -> float:
+        """How long the queue keeps a message."""
+        with translated("asking for the retention"):
+            answer = await self._client.get_queue_attributes(
+                QueueUrl=self._queue_url, AttributeNames=["MessageRetentionPeriod"]
+            )
+        return float(answer["Attributes"]["MessageRetentionPeriod"])
+
     async def bury(self, message: Message, letter: Mapping[str, str]) -> bool:
         """Send the body, unchanged, to the dead letters; False where there is no such queue."""
         with translated("sending the dead letter"):
@@ -59,10 +67,16 @@ class SqsQueue:
             written = {
                 name: {"DataType": "String", "StringValue": text} for name, text in letter.items()
             }
+            # A letter that was sent back and died again leaves its old words behind.
+            own = {
+                name: value
+                for name, value in message.attributes.items()
+                if not name.startswith(LETTER_PREFIX)
+            }
             await self._client.send_message(
                 QueueUrl=url,
                 MessageBody=message.body,
-                MessageAttributes={**message.attributes, **written},
+                MessageAttributes={**own, **written},
                 **_fifo(url, message),
             )
             return True

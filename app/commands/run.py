@@ -12,9 +12,12 @@ import anyio
 import click
 
 from app import clock, routes
+from app.around import Stores
 from app.aws import clients
+from app.aws.records import S3Records
 from app.aws.s3 import S3Store
 from app.aws.sqs import SqsExtender, SqsQueue
+from app.claims import Ledger
 from app.handler import Route
 from app.lease import call_seconds
 from app.outcomes import EXIT_CODES, ConfigurationError, Outcome, Reason, Result, result_of
@@ -23,7 +26,7 @@ from app.runtime import Ending, Runtime
 from app.settings import Settings, SettingsError
 from app.stop import Stop
 from app.telemetry import Telemetry, logs
-from app.worker import Stores, Worker
+from app.worker import Worker
 from app.workshop import Workshop
 
 CLOSING_SECONDS = 2.0
@@ -65,7 +68,7 @@ class _Process:
             handlers=self.settings.handlers,
             visibility_strategy=self.settings.visibility_strategy,
             visibility_timeout=self.settings.visibility_timeout,
-            deduplication="off: no LEDGER_URL",
+            deduplication="on" if self.settings.ledger_url else "off: no LEDGER_URL",
         )
         try:
             found = routes.load(self.settings)
@@ -120,9 +123,17 @@ class _Process:
         renewals = await clients.lease_sqs(
             session, stack, *call_seconds(settings.visibility_timeout)
         )
-        commits = S3Store(clients.S3Source(4, source=session), settings.expected_bucket_owner)
-        stack.push_async_callback(commits.close)
-        stores = Stores(objects, uploads, commits)
+        owner = settings.expected_bucket_owner
+        source = clients.S3Source(8, source=session)
+        stack.push_async_callback(source.close)
+        records = S3Records(source, settings.ledger_url, owner) if settings.ledger_url else None
+        stores = Stores(
+            objects,
+            uploads,
+            S3Store(source, owner),
+            records,
+            Ledger(records, settings.max_attempts) if records else None,
+        )
         return Runtime(
             settings,
             found,

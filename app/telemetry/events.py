@@ -151,6 +151,47 @@ class Telemetry:
         """One object of a message that names several has its outcome."""
         self.log.info("record_ended", outcome=result.outcome, reason=result.reason, object=where)
 
+    def object_followed(self, named: str, found: str) -> None:
+        """The object was overwritten after its event; what is there is processed."""
+        self.log.info("object_followed", event_etag=named, etag=found)
+
+    def duplicate(self) -> None:
+        """The work was done before."""
+        self.metrics.duplicates.inc()
+        self.log.info("already_done")
+
+    def resumed(self, position: object) -> None:
+        """The handler goes on from an earlier attempt's checkpoint."""
+        self.log.info("resumed", position=position)
+
+    def checkpoint_saved(self, position: object, output_bytes: int) -> None:
+        """A restart point is durable."""
+        self.log.info("checkpoint_saved", position=position, output_bytes=output_bytes)
+
+    def checkpoint_failed(self, error: BaseException) -> None:
+        """A restart point could not be made durable; the one before it stays."""
+        self.log.warning("checkpoint_failed", error=repr(error))
+
+    def checkpoint_void(self) -> None:
+        """A part of the checkpoint is missing: the work starts over."""
+        self.log.warning("checkpoint_void")
+
+    def rolling_forward(self, outputs: int) -> None:
+        """An earlier attempt died while it committed; its commit is finished."""
+        self.log.info("rolling_forward", outputs=outputs)
+
+    def commit_void(self, error: BaseException) -> None:
+        """An earlier attempt's commit cannot be finished; the handler runs again."""
+        self.log.warning("commit_void", error=str(error))
+
+    def ledger_unreachable(self, error: BaseException) -> None:
+        """The end of this attempt could not be recorded; the next one will count a crash."""
+        self.log.error("ledger_unreachable", error=str(error))
+
+    def blob_left_behind(self, name: str, error: BaseException) -> None:
+        """A blob beside a record could not be deleted; a lifecycle rule will."""
+        self.log.warning("blob_left_behind", name=name, error=repr(error))
+
     def output_committed(self, bucket: str, key: str, size: int) -> None:
         """An output is visible now."""
         self.log.info("output_committed", bucket=bucket, key=key, size=size)

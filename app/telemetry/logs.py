@@ -23,7 +23,16 @@ LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
 _SDK_LOGGERS = ("aioboto3", "aiobotocore", "boto3", "botocore", "aiohttp", "s3transfer", "urllib3")
 _FIRST_FIELDS = ("timestamp", "level", "event", "job_id", "pod_name", "message_id")
 
-_encode = msgspec.json.Encoder(enc_hook=repr).encode
+
+def _told(value: Any) -> str:
+    """The value's text, whatever its class makes of `repr`."""
+    try:
+        return repr(value)
+    except Exception as error:  # noqa: BLE001 - a log line must not fail the handler
+        return f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
+
+
+_encode = msgspec.json.Encoder(enc_hook=_told).encode
 
 
 def configure(ids: Mapping[str, str], *, level: str, fmt: str) -> None:
@@ -49,6 +58,9 @@ def configure(ids: Mapping[str, str], *, level: str, fmt: str) -> None:
     if fmt == "json":
         sys.stdout = cast("TextIO", _Lines())
     sys.excepthook = _log_uncaught
+    sys.unraisablehook = lambda args: _log_uncaught(
+        args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback
+    )
     threading.excepthook = lambda args: _log_uncaught(
         args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback
     )
@@ -89,11 +101,11 @@ def _render_json(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
     except (UnicodeError, TypeError, ValueError, RecursionError):
         # Lone surrogates and odd keys, which the strict encoder refuses, are written escaped.
         plain = {str(name): _plain(value) for name, value in event.items()}
-        return json.dumps(plain, default=repr)
+        return json.dumps(plain, default=_told)
 
 
 def _plain(value: Any) -> Any:
-    return value if isinstance(value, str | int | float | bool | None) else repr(value)
+    return value if isinstance(value, str | int | float | bool | None) else _told(value)
 
 
 def _console_renderer() -> structlog.types.Processor:

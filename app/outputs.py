@@ -1,0 +1,111 @@
+"""All outputs of one attempt, those of an earlier attempt's checkpoint included."""
+
+from collections.abc import Callable, Mapping
+
+from app.ledger import SavedOutput
+from app.outcomes import ConfigurationError, HandlerError
+from app.output import DEFAULT_CONTENT_TYPE, Output, OutputPolicy, Restored
+from app.ports import OutputStore
+from app.settings import Location
+
+
+class Outputs:
+    """All outputs of one attempt.
+
+    Args:
+        where: OUTPUT_URL, None where it is not set.
+        restored: what an earlier attempt's checkpoint kept, by full key.
+        opened: takes every output in, for who has to tidy up.
+
+    Attributes:
+        before_cut: called before bytes leave the memory for a part.
+    """
+
+    def __init__(
+        self,
+        store: OutputStore,
+        where: Location | None,
+        policy: OutputPolicy,
+        restored: Mapping[str, Restored],
+        opened: list[Output],
+    ) -> None:
+        self.before_cut: Callable[[], None] = lambda: None
+        self._store = store
+        self._where = where
+        self._policy = policy
+        self._restored = dict(restored)
+        self._opened = opened
+
+    def open(self, key: str, content_type: str = DEFAULT_CONTENT_TYPE) -> Output:
+        """A new output, or one that goes on where an earlier attempt's checkpoint was.
+
+        Raises:
+            ConfigurationError: OUTPUT_URL is not set.
+            ValueError: the key is empty, or open or finished already in this attempt.
+        """
+        if self._where is None:
+            raise ConfigurationError("OUTPUT_URL: is not set: the handler writes an output")
+        if not key:
+            raise ValueError("an output needs a key")
+        full = self._where.key(key)
+        if any(other.key == full for other in self.live):
+            raise ValueError(f"output {key!r} was opened twice")
+        output = Output(
+            self._store,
+            self._where.bucket,
+            full,
+            content_type,
+            self._policy,
+            lambda: self.before_cut(),  # noqa: PLW0108 - set after this object is made
+        )
+        if full in self._restored:
+            output.restore(self._restored.pop(full))
+        self._opened.append(output)
+        return output
+
+    @property
+    def live(self) -> list[Output]:
+        """Those that were not given up."""
+        return [output for output in self._opened if output.state != "abandoned"]
+
+    @property
+    def untouched(self) -> list[Restored]:
+        """What was restored and not opened again."""
+        return list(self._restored.values())
+
+    def sizes(self) -> tuple[int, ...]:
+        """The sizes of all that were opened, in their order; a checkpoint's mark."""
+        return tuple([output.size for output in self._opened])
+
+    def saved(self, sizes: tuple[int, ...]) -> list[tuple[Output, SavedOutput, bytes]]:
+        """What a checkpoint keeps of those that were opened when it was offered."""
+        return [
+            (output, *output.saved(size))
+            for output, size in zip(self._opened, sizes, strict=False)
+            if output.state in ("open", "finished")
+        ]
+
+    async def finish_untouched(self) -> None:
+        """Take over what an earlier attempt had closed and this one did not open again."""
+        for key, found in list(self._restored.items()):
+            if found.saved.finished:
+                del self._restored[key]
+                saved = found.saved
+                output = Output(
+                    self._store, saved.bucket, saved.key, saved.content_type, self._policy
+                )
+                output.restore(found)
+                self._opened.append(output)
+                await output.finish_restored()
+
+    def finished(self) -> list[Output]:
+        """Those that are to be committed.
+
+        Raises:
+            HandlerError: one was never closed, so that its end is unknown.
+        """
+        for output in self.live:
+            if output.state == "open":
+                text = f"output {output.key!r} was not closed before the handler returned"
+                raise HandlerError(ValueError(text))
+        return self.live

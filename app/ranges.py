@@ -59,8 +59,8 @@ class RangeReader:
     ) -> None:
         self.at = start
         self.end = end
-        # Seconds spent waiting for bytes, which tells a slow network from a slow handler.
-        self.waited = 0.0
+        # From the last request to its response, 0 for one that had come already.
+        self.latency_seconds = 0.0
         self._reader = reader
         self._facts = facts
         self._patience = patience
@@ -69,6 +69,7 @@ class RangeReader:
         self._fruitless = 0
         self._skip = 0
         self._body: Body | None = None
+        self._taken = (0.0, start)
         self._window_waited = 0.0
         self._window_bytes = 0
         if first is not None:
@@ -104,10 +105,28 @@ class RangeReader:
             self._body.close()
             self._body = None
 
+    @property
+    def left(self) -> int:
+        """Bytes of the range that are yet to come."""
+        return self.end - self.at
+
+    def nearly_ended(self, seconds: float) -> bool:
+        """Whether what is left of the range will have come in so many seconds."""
+        since, start = self._taken
+        took = perf_counter() - since
+        # The first bytes come with the response, all at once: they say nothing of the rate.
+        return took >= seconds and self.left * took <= (self.at - start) * seconds
+
+    def shorten(self, end: int) -> None:
+        """Read up to `end` only; what the body brings beyond it is given up."""
+        self.end = max(self.at, min(self.end, end))
+
     async def _open(self) -> Opened:
         facts = self._facts
         ref = ObjectRef(facts.bucket, facts.key, facts.version_id)
+        asked = perf_counter()
         opened = await self._reader.open_at(ref, self.at, self.end, facts)
+        self.latency_seconds = perf_counter() - asked
         same = (opened.facts.etag, opened.facts.size) == (facts.etag, facts.size)
         if not same or opened.start > self.at:
             opened.body.close()
@@ -119,6 +138,7 @@ class RangeReader:
         self._body = opened.body
         # A store that ignores Range answers with the whole object: what comes before is skipped.
         self._skip = self.at - opened.start
+        self._taken = (perf_counter(), self.at)
         self._window_waited = 0.0
         self._window_bytes = 0
 
@@ -128,7 +148,6 @@ class RangeReader:
         began = perf_counter()
         chunk = await self._body.read()
         waited = perf_counter() - began
-        self.waited += waited
         if not chunk:
             raise self._broken(f"the body ended at byte {self.at} of {self.end}")
         self._check_floor(waited, len(chunk))

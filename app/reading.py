@@ -7,6 +7,7 @@ is seen that the handler waits for bytes while this thread has time to spare.
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from time import perf_counter, thread_time
 
 import msgspec
@@ -18,13 +19,20 @@ from app.ranges import PASSING, Patience, RangeReader
 from app.readahead import ReadAhead
 from app.telemetry import Telemetry
 
-# Asked for at once while one connection is enough.
-SINGLE_RANGE_BYTES = 64 << 20
-# How much, or how long, has to be seen before it is decided upon.
-SEEN_BYTES = 4 << 20
+# Asked for at once while one connection is enough: each request costs a millisecond of CPU.
+SINGLE_RANGE_BYTES = 1 << 30
+# How long has to be seen before it is decided upon.
 SEEN_SECONDS = 0.02
+# One connection that brings this much a second is no S3; that a busy machine holds it up for a
+# moment is no reason to add more, so that it is watched for longer.
+FAST_BYTES = 256 << 20
+SEEN_OF_FAST_SECONDS = 0.25
+# Between two looks at it: a look costs as much as all else that is done with a chunk.
+UNSEEN_SECONDS = 0.5
 # Of what a thread can do; beyond it more connections only cost.
 USABLE = 0.9
+# Of the range under way when reading goes parallel, read on at most.
+REST_BYTES = 4 << 20
 
 
 class Tuning(msgspec.Struct, frozen=True):
@@ -69,33 +77,47 @@ async def open_first(
             await asyncio.sleep(pause)
 
 
+def _waited_for_processor() -> float:
+    """Seconds that this thread could have run but did not; 0 where the system does not tell."""
+    try:
+        text = Path("/proc/thread-self/schedstat").read_text()
+    except OSError:
+        return 0.0
+    return int(text.split()[1]) / 1e9
+
+
 class Meter:
-    """How well one connection does: what it brings, and what its bytes cost this thread."""
+    """How well the handler is served, and how busy this thread is with it."""
 
     def __init__(self) -> None:
         self._began = perf_counter()
-        self._cpu = thread_time()
+        # A busy machine looks like a slow network to a thread that does not get to run.
+        self._delayed = _waited_for_processor()
+        self._idle = 0.0
         self._bytes = 0
 
-    def count(self, read: int) -> bool:
-        """Count bytes; whether enough was seen to decide."""
+    def count(self, read: int, idle: float) -> bool:
+        """Count bytes, and the seconds this thread was idle over them; whether enough was seen."""
         self._bytes += read
-        return self._bytes >= SEEN_BYTES or perf_counter() - self._began >= SEEN_SECONDS
+        self._idle += idle
+        passed = perf_counter() - self._began
+        return passed >= (SEEN_OF_FAST_SECONDS if self.fast else SEEN_SECONDS)
+
+    @property
+    def fast(self) -> bool:
+        """Whether this is more than S3 gives one connection."""
+        return self.rate > FAST_BYTES
 
     @property
     def rate(self) -> float:
         """Bytes a second."""
         return self._bytes / max(1e-6, perf_counter() - self._began)
 
-    def useful(self, waited: float) -> int:
-        """How many connections this thread could serve, as busy as one keeps it.
-
-        Args:
-            waited: seconds of this time in which the handler waited for bytes.
-        """
+    def useful(self, connections: int) -> int:
+        """How many connections this thread could serve, as busy as these keep it."""
         passed = max(1e-6, perf_counter() - self._began)
-        idle = max(0.0, waited - (thread_time() - self._cpu))
-        return int(USABLE * passed / max(1e-6, passed - idle))
+        idle = max(0.0, self._idle - (_waited_for_processor() - self._delayed))
+        return int(connections * USABLE * passed / max(1e-6, passed - idle))
 
 
 class Reading:
@@ -128,6 +150,7 @@ class Reading:
         else:
             self._range = self._make(start, min(end, first.end), lambda: None, first)
         self._meter: Meter | None = None
+        self._meter_from = 0.0
 
     async def read(self) -> bytes:
         """The next bytes as they come; empty at the end.
@@ -135,19 +158,19 @@ class Reading:
         Raises:
             OutsideError: the version is gone, or the transport failed too often in a row.
         """
-        chunk = await self._range.read()
-        if chunk:
-            if self._ahead is None and self._range.end < self._end:
-                self._consider(len(chunk))
+        if self._meter is None:
+            chunk = await self._next()
+            # Begun at the first byte: the time to it says nothing of a connection's rate.
+            if perf_counter() >= self._meter_from and self._could_be_more():
+                self._meter = Meter()
             return chunk
-        if self._ahead is not None:
-            return await self._ahead.read()
-        if self._range.end >= self._end:
-            return b""
-        stop = min(self._end, self._range.end + SINGLE_RANGE_BYTES)
-        self._range = self._make(self._range.end, stop, lambda: None)
-        self._meter = None
-        return await self.read()
+        began, busy = perf_counter(), thread_time()
+        chunk = await self._next()
+        idle = perf_counter() - began - (thread_time() - busy)
+        if self._meter.count(len(chunk), idle):
+            self._consider(self._meter)
+            self._meter = None
+        return chunk
 
     async def close(self) -> None:
         """Close every connection under way."""
@@ -155,29 +178,38 @@ class Reading:
         if self._ahead is not None:
             await self._ahead.close()
 
-    def _consider(self, read: int) -> None:
-        """Go parallel from the end of this range on, where that would help."""
-        if self._meter is None:
-            # Begun at the first byte: the time to it says nothing of a connection's rate.
-            self._meter = Meter()
-            self._range.waited = 0.0
-            return
-        if not self._meter.count(read):
-            return
-        useful = min(self._tuning.connections, self._meter.useful(self._range.waited))
-        if useful > 1:
+    async def _next(self) -> bytes:
+        while self._ahead is None:
+            chunk = await self._range.read()
+            if chunk or self._range.end >= self._end:
+                return chunk
+            stop = min(self._end, self._range.end + SINGLE_RANGE_BYTES)
+            self._range = self._make(self._range.end, stop, lambda: None)
+        return await self._ahead.read()
+
+    def _could_be_more(self) -> bool:
+        if self._ahead is not None:
+            return self._ahead.could_widen
+        return self._range.at + REST_BYTES < self._end
+
+    def _consider(self, meter: Meter) -> None:
+        """Read over more connections where that would help; if not, look again later."""
+        if self._ahead is not None:
+            self._ahead.widen(meter.useful(self._ahead.target))
+        elif (useful := min(self._tuning.connections, meter.useful(1))) > 1:
+            self._range.shorten(self._range.at + REST_BYTES)
             self._ahead = ReadAhead(
                 self._make,
-                self._range.end,
+                self._range,
                 self._end,
                 budget=self._tuning.budget_bytes,
-                connections=useful,
-                rate_of_one=self._meter.rate,
+                connections=self._tuning.connections,
+                rate_of_one=meter.rate,
             )
-            self._telemetry.reading_parallel(useful, self._meter.rate)
-        else:
-            self._meter = Meter()
-            self._range.waited = 0.0
+            self._ahead.widen(useful)
+            self._telemetry.reading_parallel(useful, meter.rate)
+        elif meter.fast:
+            self._meter_from = perf_counter() + UNSEEN_SECONDS
 
     def _make(
         self,

@@ -5,11 +5,23 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from app import integrity
-from app.aws.errors import HTTP_ERRORS, translated
+from app.aws.errors import (
+    CONDITION_CODES,
+    HTTP_ERRORS,
+    UPLOAD_GONE_CODES,
+    codes_behind,
+    translated,
+)
 from app.notifications import ObjectRef
-from app.outcomes import ConfigurationError, OutsideError, Reason, RejectedError
-from app.ports import ObjectFacts, Opened, Part, Upload
-from app.settings import Location
+from app.outcomes import (
+    ConditionError,
+    ConfigurationError,
+    OutsideError,
+    Reason,
+    RejectedError,
+    UploadGoneError,
+)
+from app.ports import ABSENT, ObjectFacts, Opened, Part, SmallOutput, Standing, Upload
 
 
 class Source(Protocol):
@@ -73,19 +85,19 @@ class S3Store:
         return _checksums(answer)
 
     async def begin(
-        self, where: Location, key: str, content_type: str, metadata: Mapping[str, str]
+        self, bucket: str, key: str, content_type: str, metadata: Mapping[str, str]
     ) -> Upload:
         """Begin a multipart upload."""
         client = await self._source.client()
-        with _writing(where.bucket, key):
+        with _writing(bucket, key):
             answer = await client.create_multipart_upload(
-                Bucket=where.bucket,
+                Bucket=bucket,
                 Key=key,
                 ContentType=content_type,
                 Metadata=dict(metadata),
                 **self._owner,
             )
-        return Upload(where.bucket, key, answer["UploadId"])
+        return Upload(bucket, key, answer["UploadId"])
 
     async def upload(self, upload: Upload, number: int, data: bytes) -> Part:
         """Send one part."""
@@ -96,33 +108,71 @@ class S3Store:
             )
         return Part(number, answer["ETag"], len(data))
 
-    async def complete(self, upload: Upload, parts: list[Part]) -> None:
-        """Make the upload visible."""
+    async def parts(self, upload: Upload) -> list[Part] | None:
+        """The parts that S3 has, in order; None where the upload is gone."""
+        client = await self._source.client()
+        found: list[Part] = []
+        marker = 0
+        try:
+            with _writing(upload.bucket, upload.key):
+                while True:
+                    answer = await client.list_parts(
+                        **_named(upload), PartNumberMarker=marker, **self._owner
+                    )
+                    found += [
+                        Part(part["PartNumber"], part["ETag"], part["Size"])
+                        for part in answer.get("Parts", ())
+                    ]
+                    if not answer.get("IsTruncated"):
+                        return found
+                    marker = int(answer["NextPartNumberMarker"])
+        except UploadGoneError:
+            return None
+
+    async def complete(self, upload: Upload, parts: list[Part], expected: str | None) -> None:
+        """Make the upload visible, if what stands at its key is what was expected."""
         listed = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
         client = await self._source.client()
         with _writing(upload.bucket, upload.key):
             await client.complete_multipart_upload(
-                **_named(upload), MultipartUpload={"Parts": listed}, **self._owner
+                **_named(upload),
+                MultipartUpload={"Parts": listed},
+                **_condition(expected),
+                **self._owner,
             )
 
     async def abort(self, upload: Upload) -> None:
-        """Throw the upload away."""
+        """Throw the upload away; harmless where it is gone."""
         client = await self._source.client()
-        with _writing(upload.bucket, upload.key):
-            await client.abort_multipart_upload(**_named(upload), **self._owner)
+        try:
+            with _writing(upload.bucket, upload.key):
+                await client.abort_multipart_upload(**_named(upload), **self._owner)
+        except UploadGoneError:
+            return
+
+    async def standing(self, bucket: str, key: str) -> Standing | None:
+        """What is there under the key now."""
+        client = await self._source.client()
+        try:
+            with translated(f"looking at s3://{bucket}/{key}"):
+                answer = await client.head_object(Bucket=bucket, Key=key, **self._owner)
+        except RejectedError:
+            return None
+        return Standing(answer["ETag"], answer.get("Metadata", {}))
 
     async def put(
-        self, where: Location, key: str, content_type: str, metadata: Mapping[str, str], data: bytes
+        self, what: SmallOutput, metadata: Mapping[str, str], expected: str | None
     ) -> None:
-        """Write a small output in one request."""
+        """Write a small output in one request, if what stands there is what was expected."""
         client = await self._source.client()
-        with _writing(where.bucket, key):
+        with _writing(what.bucket, what.key):
             await client.put_object(
-                Bucket=where.bucket,
-                Key=key,
-                Body=data,
-                ContentType=content_type,
+                Bucket=what.bucket,
+                Key=what.key,
+                Body=what.data,
+                ContentType=what.content_type,
                 Metadata=dict(metadata),
+                **_condition(expected),
                 **self._owner,
             )
 
@@ -152,6 +202,12 @@ class S3Body:
     def close(self) -> None:
         """Give the connection up; harmless when read to the end, or twice."""
         self._response.close()
+
+
+def _condition(expected: str | None) -> dict[str, str]:
+    if expected is None:
+        return {}
+    return {"IfMatch": expected} if expected != ABSENT else {"IfNoneMatch": "*"}
 
 
 def _pinned(ref: ObjectRef, pin: ObjectFacts | None) -> dict[str, Any]:
@@ -211,9 +267,16 @@ def _named(upload: Upload) -> dict[str, str]:
 
 @contextmanager
 def _writing(bucket: str, key: str) -> Iterator[None]:
-    """As `translated`, for outputs: a bucket that is not there is a matter of configuration."""
+    """As `translated`, for outputs: their conditions, their uploads, and a bucket that is not."""
     try:
         with translated(f"writing s3://{bucket}/{key}"):
             yield
-    except RejectedError as error:
-        raise ConfigurationError(f"OUTPUT_URL: {error}") from error
+    except (RejectedError, OutsideError) as error:
+        codes = codes_behind(error)
+        if codes & CONDITION_CODES:
+            raise ConditionError(str(error)) from error
+        if codes & UPLOAD_GONE_CODES:
+            raise UploadGoneError(str(error)) from error
+        if isinstance(error, RejectedError):
+            raise ConfigurationError(f"OUTPUT_URL: {error}") from error
+        raise

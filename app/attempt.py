@@ -1,10 +1,8 @@
 """The way of one object: open, claim, handle, commit."""
 
 import asyncio
-import inspect
 import secrets
-from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import cast
 
 import anyio
 
@@ -12,7 +10,7 @@ from app import ledger
 from app.around import Delivery, Surroundings
 from app.checkpoints import Keeper
 from app.commit import STEP_SECONDS, SupersededError
-from app.handler import Handler, Route
+from app.handler import Route
 from app.holding import Hold
 from app.job import Attempt, Checkpoint, Job
 from app.notifications import ObjectRef
@@ -30,7 +28,7 @@ from app.output import Output, OutputPolicy, Restored
 from app.outputs import Outputs
 from app.ports import Upload
 from app.stream import ObjectStream
-from app.sync import run_in_thread
+from app.sync import call_handler
 from app.watch import Errand, Halted, HandlerStuckError
 
 TIDY_SECONDS = 5.0
@@ -189,7 +187,7 @@ class ObjectAttempt:
     async def _handle(self, job: Job, arrived: anyio.Event) -> None:
         self._watch.on_halt(job.stop)
         self._telemetry.handler_started(self._route.name, job.attempt)
-        errand = self._workshop.submit(_call(self._route.handler, job))
+        errand = self._workshop.submit(call_handler(self._route.handler, job))
         if self._hold.claim is None or self._stores.records is None:
             await self._watch.finish(errand)
         else:
@@ -297,11 +295,3 @@ class ObjectAttempt:
                 await output.abort(self._stores.uploads)
             except FailureError as error:
                 self._telemetry.output_left_behind(output.bucket, output.key, error)
-
-
-async def _call(handler: Handler, job: Job) -> None:
-    called = getattr(handler, "__call__", handler)  # noqa: B004 - an object may be the handler
-    if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(called):
-        await cast("Callable[[Job], Awaitable[object]]", handler)(job)
-    else:
-        await run_in_thread(cast("Any", handler), job)

@@ -2,12 +2,13 @@
 
 import asyncio
 import contextvars
+import inspect
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from app.described import DescribedObject
 from app.job import Checkpoint, Job
@@ -243,3 +244,12 @@ async def run_in_thread(handler: Callable[[SyncJob], object], job: Job) -> None:
         raise cancelled
     if (raised := ended.result()) is not None:
         raise raised
+
+
+async def call_handler(handler: Callable[[Any], object], job: Job) -> None:
+    """Call a handler of either kind, on the loop or in a thread."""
+    called = getattr(handler, "__call__", handler)  # noqa: B004 - an object may be the handler
+    if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(called):
+        await cast("Awaitable[object]", handler(job))
+    else:
+        await run_in_thread(handler, job)

@@ -9,10 +9,11 @@ from app.outcomes import EXIT_CODES, Outcome
 
 _COMMANDS = {
     "run": "app.commands.run:run",
+    "dlq": "app.commands.dlq:dlq",
     "demo": "app.local.demo:demo",
     "scale": "app.local.scaler:scale",
 }
-_NOT_BUILT = ("backfill", "check", "dlq", "janitor")
+_NOT_BUILT = ("backfill", "check", "janitor")
 
 
 class _LazyGroup(click.Group):

@@ -90,6 +90,8 @@ class Job:
         self.resume = attempt.resume
         self.log = telemetry.log
         self.stopping = False
+        # Whether the handler has ever offered a checkpoint: it will offer another.
+        self.has_offered = False
         # Changes whenever something gets done; the stall timer looks at it.
         self.moves = 0
         self._outputs = outputs
@@ -121,11 +123,6 @@ class Job:
     def deadline(self) -> float:
         """Seconds left until this attempt is cancelled."""
         return max(0.0, self._attempt.deadline - clock.now())
-
-    @property
-    def has_offered(self) -> bool:
-        """Whether the handler has ever offered a checkpoint that can be kept."""
-        return self._offered is not None or self._snapshot is not None
 
     def stop(self) -> None:
         """Let the handler see that it is to stop."""
@@ -165,6 +162,7 @@ class Job:
             copied = marshal.dumps(msgspec.to_builtins(state))
         mark = place.mark() if place is not None else 0
         self._offered = (copied, place, mark, self._outputs.sizes())
+        self.has_offered = True
 
     async def arrive(self) -> None:
         """Wait at a checkpoint for the end that a stop brings.

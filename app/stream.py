@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from app import framing
+from app.codecs import PIECE_BYTES
 from app.decoding import Decoded
 from app.described import DescribedObject, StreamLimits
 from app.notifications import ObjectRef
@@ -103,7 +104,10 @@ class ObjectStream(DescribedObject):
         return _Chunks(self, self._verified(at), at)
 
     async def decompressed(self, start: Any = None) -> AsyncGenerator[bytes, None]:
-        """Decompressed bytes, in pieces of a MiB at most; plain objects as they are.
+        """Decompressed bytes; plain objects as they are.
+
+        No piece crosses a multiple of a MiB of the stream, so that a handler can cut what it
+        makes of them at places that are the same in every attempt.
 
         Raises:
             RejectedError: the data is corrupt, or grows past a limit.
@@ -111,8 +115,13 @@ class ObjectStream(DescribedObject):
         """
         source = self._decoded(start)
         while piece := await source.read():
-            self._place = source.place(source.offset, source.offset)
-            yield piece
+            at = source.offset - len(piece)
+            while piece:
+                room = PIECE_BYTES - at % PIECE_BYTES
+                part, piece = (piece, b"") if len(piece) <= room else (piece[:room], piece[room:])
+                at += len(part)
+                self._place = source.place(at, at)
+                yield part
 
     async def batches(
         self, terminator: bytes = b"\n", *, start: Any = None

@@ -28,7 +28,8 @@ class Bridge:
         self._loop = loop
         self._lock = threading.Lock()
         self._stopped = False
-        self._call: Future[Any] | None = None
+        # Several, where a library reads from threads of its own.
+        self._calls: set[Future[Any]] = set()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Wait for the coroutine's value.
@@ -41,13 +42,13 @@ class Bridge:
                 coroutine.close()
                 raise Interrupted
             call = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-            self._call = call
+            self._calls.add(call)
         try:
             return call.result()
         except CancelledError:
             raise Interrupted from None
         finally:
-            self._call = None
+            self._calls.discard(call)
 
     def check(self) -> None:
         """Raise Interrupted once the attempt is to stop."""
@@ -58,8 +59,8 @@ class Bridge:
         """Let the call under way, or the next one, raise Interrupted."""
         with self._lock:
             self._stopped = True
-            if self._call is not None:
-                self._call.cancel()
+            for call in self._calls:
+                call.cancel()
 
     def iterate(self, source: AsyncIterator[T]) -> Iterator[T]:
         """The values of an asynchronous iterator, one call each."""

@@ -1,29 +1,39 @@
 """Doubles of the ports, with failure plans; held to the same suite as the real adapters.
 
-`test_store_contract.py` runs one suite over `FakeStore` and over S3 itself.
+`test_store_contract.py` and `test_conditions.py` run one suite each over `FakeStore` and S3 itself,
+`test_records_contract.py` one over `FakeRecords`.
 """
 
 import base64
 import hashlib
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
-from pathlib import Path
 
 import anyio
 
-from app.codecs import Limits
-from app.described import StreamLimits
-from app.job import Attempt, Job, output_metadata
 from app.notifications import ObjectRef
-from app.outcomes import ConfigurationError, OutsideError, Reason, RejectedError
-from app.output import Outputs
-from app.ports import Message, ObjectFacts, Opened, Part, Upload
+from app.outcomes import (
+    ConditionError,
+    ConfigurationError,
+    OutsideError,
+    Reason,
+    RejectedError,
+    UploadGoneError,
+)
+from app.ports import (
+    ABSENT,
+    Message,
+    ObjectFacts,
+    Opened,
+    Part,
+    SmallOutput,
+    Standing,
+    Upload,
+)
 from app.settings import Location
-from app.stream import ObjectStream
-from app.telemetry import Telemetry
 
 BUCKET = "in"
 OUTPUT = Location("out", "results/")
@@ -143,27 +153,43 @@ class FakeStore:
         return {"CRC32": base64.b64encode(crc.to_bytes(4, "big")).decode()}
 
     async def begin(
-        self, where: Location, key: str, content_type: str, metadata: Mapping[str, str]
+        self, bucket: str, key: str, content_type: str, metadata: Mapping[str, str]
     ) -> Upload:
         """Begin an upload, which is seen nowhere."""
-        await self._call("begin", where.bucket)
+        await self._call("begin", bucket)
         name = f"upload-{next(self._ids)}"
         self._uploads[name] = _Open(key, content_type, metadata)
-        return Upload(where.bucket, key, name)
+        return Upload(bucket, key, name)
 
     async def upload(self, upload: Upload, number: int, data: bytes) -> Part:
         """Take one part."""
         await self._call("upload")
-        self._uploads[upload.id].parts[number] = data
+        self._begun(upload).parts[number] = data
         return Part(number, Stored(data).etag, len(data))
 
-    async def complete(self, upload: Upload, parts: list[Part]) -> None:
+    async def parts(self, upload: Upload) -> list[Part] | None:
+        """The parts taken so far."""
+        await self._call("parts")
+        if upload.id not in self._uploads:
+            return None
+        taken = sorted(self._uploads[upload.id].parts.items())
+        return [Part(number, Stored(data).etag, len(data)) for number, data in taken]
+
+    async def complete(self, upload: Upload, parts: list[Part], expected: str | None) -> None:
         """Store the object that the parts make up."""
         await self._call("complete")
-        begun = self._uploads.pop(upload.id)
+        begun = self._begun(upload)
+        self._expect(upload.bucket, upload.key, expected)
         data = b"".join(begun.parts[part.number] for part in parts)
         made = Stored(data, None, begun.content_type, "", begun.metadata)
         self.keep(upload.bucket, upload.key, made)
+        del self._uploads[upload.id]
+
+    async def standing(self, bucket: str, key: str) -> Standing | None:
+        """What is there under the key now."""
+        await self._call("standing")
+        found = self.found(bucket, key)
+        return Standing(found.etag, found.metadata) if found else None
 
     async def abort(self, upload: Upload) -> None:
         """Forget the upload."""
@@ -171,11 +197,22 @@ class FakeStore:
         self._uploads.pop(upload.id, None)
 
     async def put(
-        self, where: Location, key: str, content_type: str, metadata: Mapping[str, str], data: bytes
+        self, what: SmallOutput, metadata: Mapping[str, str], expected: str | None
     ) -> None:
         """Store a small object."""
-        await self._call("put", where.bucket)
-        self.keep(where.bucket, key, Stored(data, None, content_type, "", metadata))
+        await self._call("put", what.bucket)
+        self._expect(what.bucket, what.key, expected)
+        self.keep(what.bucket, what.key, Stored(what.data, None, what.content_type, "", metadata))
+
+    def _begun(self, upload: Upload) -> "_Open":
+        if upload.id not in self._uploads:
+            raise UploadGoneError(f"{upload.id} is gone")
+        return self._uploads[upload.id]
+
+    def _expect(self, bucket: str, key: str, expected: str | None) -> None:
+        found = self.found(bucket, key)
+        if expected is not None and expected != (found.etag if found else ABSENT):
+            raise ConditionError(f"{key} is not what was expected")
 
     async def _call(self, name: str, bucket: str | None = None) -> None:
         self.calls.append(name)
@@ -219,30 +256,3 @@ def message(body: str = "{}", **fields: object) -> Message:
         "attributes": {},
     }
     return Message(body=body, **(usual | fields))  # type: ignore[arg-type]
-
-
-async def perform(
-    handler: Callable[[Job], Awaitable[object]],
-    store: FakeStore,
-    key: str,
-    folder: Path | None = None,
-) -> Job:
-    """Let a handler work on an object of the store, and commit its outputs, as a worker does."""
-    limits = StreamLimits(0, Limits(), folder or Path("/nowhere"))
-    telemetry = Telemetry()
-    stream = await ObjectStream.open(
-        store, ObjectRef(BUCKET, key), limits, telemetry, lambda _: None
-    )
-    attempt = Attempt("the-key", "the-attempt", 1, float("inf"))
-    outputs = Outputs(store, OUTPUT, output_metadata(attempt, stream))
-    job = Job(stream, outputs, attempt, telemetry)
-    try:
-        await handler(job)
-        stream.check()
-        for output in outputs.finished():
-            await output.commit(store)
-    finally:
-        await stream.close()
-        for output in outputs.uncommitted:
-            await output.abort(store)
-    return job

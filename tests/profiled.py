@@ -4,7 +4,8 @@ import asyncio
 import json
 from typing import Any
 
-from fakes import BUCKET, OUTPUT, FakeStore, Stored, perform
+from fakes import BUCKET, OUTPUT, FakeStore, Stored
+from performing import perform
 
 from handlers.csv_profile import csv_profile
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import BUCKET, FakeStore, Stored, perform
+from fakes import BUCKET, FakeStore, Stored
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from performing import perform
 from profiled import profile
 
 from handlers.csv_profile import csv_profile

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.framing import Splitter, consumed
+from app.framing import Splitter
 from app.outcomes import Reason, RejectedError
 
 # Few letters, so that terminators of several bytes are met, whole and in parts.
@@ -75,13 +75,3 @@ def test_a_terminator_has_at_least_one_byte() -> None:
     """An empty one would end no line."""
     with pytest.raises(ValueError, match="at least one byte"):
         Splitter(b"")
-
-
-@given(st.lists(st.binary(), max_size=6), st.data())
-def test_what_an_iterator_has_handed_out(lines: list[bytes], data: st.DataObject) -> None:
-    """Told without counting: the lines before the place where the iterator stands."""
-    iterator = iter(lines)
-    taken = data.draw(st.integers(0, len(lines)))
-    for _ in range(taken):
-        next(iterator)
-    assert consumed(lines, iterator) == lines[:taken]

@@ -5,7 +5,8 @@ import hashlib
 import json
 
 import pytest
-from fakes import BUCKET, OUTPUT, FakeStore, Stored, perform
+from fakes import BUCKET, OUTPUT, FakeStore, Stored
+from performing import perform
 
 from app.handler import route_for
 from handlers import ROUTES

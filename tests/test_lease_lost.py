@@ -163,7 +163,6 @@ async def test_a_failure_is_one_of_ours() -> None:
         assert lease.lost.outcome == "lease_lost"
 
 
-@pytest.mark.xfail(strict=True, reason="`ensure` believes an answer that came too late")
 @virtual_time
 async def test_an_answer_after_the_visibility_ended_proves_nothing() -> None:
     """What SQS does to a message whose visibility has run out may be nothing, answered with 200."""

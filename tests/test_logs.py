@@ -76,7 +76,6 @@ def logged(source: str, level: str = "INFO") -> list[dict[str, Any]]:
             None,
             "ERROR",
             "in __del__",
-            marks=pytest.mark.xfail(strict=True, reason="sys.unraisablehook writes to stderr"),
         ),
     ],
 )
@@ -132,7 +131,6 @@ def test_a_value_that_refers_to_itself() -> None:
     assert line["event"] == "odd"
 
 
-@pytest.mark.xfail(strict=True, reason="an error in `__repr__` is raised to who logs")
 def test_a_value_whose_text_cannot_be_told() -> None:
     """A broken object in a line of the handler's is not the handler's end."""
     broken = "class Broken:\n    def __repr__(self): raise KeyError('x')\n"

@@ -13,8 +13,7 @@ from app import integrity
 from app.aws.clients import S3Source
 from app.aws.s3 import S3Store
 from app.outcomes import ConfigurationError, OutsideError, Reason, RejectedError
-from app.ports import S3_PART_MIN_BYTES, Opened
-from app.settings import Location
+from app.ports import S3_PART_MIN_BYTES, Opened, SmallOutput
 
 
 @pytest.fixture(params=["fake", "s3"])
@@ -142,7 +141,8 @@ async def test_a_body_may_be_closed_at_any_time(place: Place) -> None:
 async def test_a_small_output_in_one_request(place: Place) -> None:
     """What is put is there, with its type and metadata."""
     key = place.where.key("small")
-    await place.store.put(place.where, key, "text/plain", {"attempt-id": "one"}, b"some text")
+    what = SmallOutput(place.where.bucket, key, "text/plain", b"some text")
+    await place.store.put(what, {"attempt-id": "one"}, None)
     found = place.found(key)
     assert found is not None
     assert (found.data, found.content_type) == (b"some text", "text/plain")
@@ -153,7 +153,7 @@ async def test_an_upload_is_visible_once_completed(place: Place) -> None:
     """Nothing is seen under the key while parts go up, and all of it afterwards."""
     key = place.where.key("big")
     first, last = bytes(S3_PART_MIN_BYTES), b"the end"
-    upload = await place.store.begin(place.where, key, "text/plain", {"attempt-id": "one"})
+    upload = await place.store.begin(place.where.bucket, key, "text/plain", {"attempt-id": "one"})
     parts = [
         await place.store.upload(upload, 1, first),
         await place.store.upload(upload, 2, last),
@@ -161,7 +161,7 @@ async def test_an_upload_is_visible_once_completed(place: Place) -> None:
     assert [(part.number, part.size) for part in parts] == [(1, len(first)), (2, len(last))]
     assert place.found(key) is None
     assert place.open_uploads() == [key]
-    await place.store.complete(upload, parts)
+    await place.store.complete(upload, parts, None)
     found = place.found(key)
     assert found is not None
     assert found.data == first + last
@@ -172,7 +172,7 @@ async def test_an_upload_is_visible_once_completed(place: Place) -> None:
 async def test_an_aborted_upload_leaves_nothing(place: Place) -> None:
     """What is thrown away is never seen, and takes no room."""
     key = place.where.key("big")
-    upload = await place.store.begin(place.where, key, "text/plain", {})
+    upload = await place.store.begin(place.where.bucket, key, "text/plain", {})
     await place.store.upload(upload, 1, bytes(S3_PART_MIN_BYTES))
     await place.store.abort(upload)
     assert place.found(key) is None
@@ -181,9 +181,9 @@ async def test_an_aborted_upload_leaves_nothing(place: Place) -> None:
 
 async def test_an_output_bucket_that_is_not_there(place: Place) -> None:
     """A wrong OUTPUT_URL is a matter of configuration, not of the object."""
-    nowhere = Location(f"no-such-bucket-{uuid4().hex[:8]}")
+    nowhere = f"no-such-bucket-{uuid4().hex[:8]}"
     with pytest.raises(ConfigurationError, match="OUTPUT_URL"):
-        await place.store.put(nowhere, "k", "text/plain", {}, b"x")
+        await place.store.put(SmallOutput(nowhere, "k", "text/plain", b"x"), {}, None)
     with pytest.raises(ConfigurationError, match="OUTPUT_URL"):
         await place.store.begin(nowhere, "k", "text/plain", {})
 

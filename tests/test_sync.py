@@ -8,7 +8,8 @@ from typing import Any
 
 import anyio
 import pytest
-from fakes import BUCKET, FakeStore, Stored, perform
+from fakes import BUCKET, FakeStore, Stored
+from performing import perform
 
 from app.outcomes import Interrupted
 from app.sync import SyncJob, run_in_thread

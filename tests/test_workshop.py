@@ -140,7 +140,6 @@ async def test_cancelling_stops_the_work_and_its_children(workshop: Workshop) ->
     assert child.over.is_set()
 
 
-@pytest.mark.xfail(strict=True, reason="a task cancelled before its first step says nothing")
 async def test_work_cancelled_before_it_began_has_stopped() -> None:
     """A stop may come when the workshop is busy with something else."""
     workshop = Workshop()

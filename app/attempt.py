@@ -154,7 +154,7 @@ class ObjectAttempt:
             loop.call_soon_threadsafe(arrived.set)
 
         job = Job(stream, outputs, attempt, self._telemetry, on_arrival)
-        outputs.before_cut = job.capture
+        outputs.offers.before_cut = job.capture
         self._delivery.job = job
         if saved is not None:
             stream.resume_at(saved.position)

@@ -5,6 +5,7 @@ import hashlib
 import marshal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import length_hint
 from typing import Any
 
 import msgspec
@@ -99,7 +100,8 @@ class Job:
         self._keeps = attempt.keeps
         self._telemetry = telemetry
         self._on_arrival = on_arrival
-        self._offered: tuple[bytes, Place | None, int, tuple[int, ...]] | None = None
+        self._offers = outputs.offers
+        self._offered: tuple[bytes, Place | None, int] | None = None
         self._snapshot: Snapshot | None = None
         self._began = clock.now()
         self._logged_at = self._began
@@ -155,13 +157,15 @@ class Job:
 
     def offer(self, state: Any) -> None:
         """Remember this point; what is kept is what `state` is now, whatever becomes of it."""
-        place = self.object._place  # noqa: SLF001 - a property would cost more than the rest
         try:
             copied = marshal.dumps(state)
         except ValueError:
             copied = marshal.dumps(msgspec.to_builtins(state))
-        mark = place.mark() if place is not None else 0
-        self._offered = (copied, place, mark, self._outputs.sizes())
+        # A property and a method call here would cost as much as all the rest.
+        place = self.object._place  # noqa: SLF001
+        rest = place.rest if place is not None else None
+        mark = length_hint(rest) if rest is not None else 0
+        self._offered = self._offers.newest = (copied, place, mark)
         self.has_offered = True
 
     async def arrive(self) -> None:
@@ -177,9 +181,9 @@ class Job:
         """Turn the newest offer into a snapshot, while all of its bytes are still in memory."""
         if self._offered is None:
             return
-        copied, place, mark, sizes = self._offered
+        copied, place, mark = self._offered
+        kept = self._outputs.saved(self._offered)
         self._offered = None
-        kept = self._outputs.saved(sizes)
         self._snapshot = Snapshot(
             state=marshal.loads(copied),  # noqa: S302 - our own, of a moment ago
             position=place.token(mark) if place is not None else None,
@@ -212,7 +216,7 @@ class Job:
     @property
     def written(self) -> int:
         """Bytes written to all outputs so far."""
-        return sum(self._outputs.sizes())
+        return self._outputs.written
 
 
 def output_metadata(

@@ -35,6 +35,24 @@ class Restored(msgspec.Struct, frozen=True):
     held: bytes
 
 
+class Offers:
+    """The newest checkpoint offered, as outputs need to know it: by identity.
+
+    Each output notes its size at the first write after an offer, so that an offer itself costs
+    nothing per output.
+
+    Attributes:
+        newest: changes with every offer.
+        before_cut: called before bytes leave the memory for a part.
+    """
+
+    __slots__ = ("before_cut", "newest")
+
+    def __init__(self) -> None:
+        self.newest: object = None
+        self.before_cut: Callable[[], None] = lambda: None
+
+
 class OutputPolicy(msgspec.Struct, frozen=True):
     """How outputs are written.
 
@@ -63,7 +81,7 @@ class Output:
         key: str,
         content_type: str,
         policy: OutputPolicy,
-        before_cut: Callable[[], None] = lambda: None,
+        offers: Offers | None = None,
     ) -> None:
         self.bucket = bucket
         self.key = key
@@ -72,7 +90,10 @@ class Output:
         self.state = "open"
         self._store = store
         self._policy = policy
-        self._before_cut = before_cut
+        self._offers = offers or Offers()
+        # The offer seen last, and the size there was when it was made; -1: there was no output.
+        self._seen = self._offers.newest
+        self._size_then = -1
         self._held = bytearray()
         self._cut = 0
         self._upload: Upload | None = None
@@ -103,11 +124,14 @@ class Output:
         """
         if self.state != "open":
             raise ValueError(f"output {self.key!r} is {self.state}: it takes no more bytes")
+        if self._seen is not self._offers.newest:
+            self._seen = self._offers.newest
+            self._size_then = self.size
         self._held += data
         self.size += len(data)
         while len(self._held) >= part_bytes(self._next_number()):
             await self._settle()
-            self._before_cut()
+            self._offers.before_cut()
             await self._begin()
             number = self._next_number()
             size = part_bytes(number)
@@ -115,6 +139,10 @@ class Output:
             del self._held[:size]
             self._cut += size
             self._sending = asyncio.create_task(self._send(number, piece))
+
+    def size_at(self, offer: object) -> int:
+        """The size when this offer, the newest, was made; -1 where there was no output yet."""
+        return self._size_then if self._seen is offer else self.size
 
     def saved(self, size: int) -> tuple[SavedOutput, bytes]:
         """What a checkpoint at this size keeps; and the bytes that are in no part.
@@ -141,7 +169,7 @@ class Output:
     def restore(self, found: Restored) -> None:
         """Go on where an earlier attempt's checkpoint was."""
         saved = found.saved
-        self.size = saved.size
+        self.size = self._size_then = saved.size
         self._held = bytearray(found.held)
         self._cut = saved.size - len(found.held)
         self._parts = list(found.parts)

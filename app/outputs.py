@@ -1,10 +1,10 @@
 """All outputs of one attempt, those of an earlier attempt's checkpoint included."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from app.ledger import SavedOutput
 from app.outcomes import ConfigurationError, HandlerError
-from app.output import DEFAULT_CONTENT_TYPE, Output, OutputPolicy, Restored
+from app.output import DEFAULT_CONTENT_TYPE, Offers, Output, OutputPolicy, Restored
 from app.ports import OutputStore
 from app.settings import Location
 
@@ -18,7 +18,7 @@ class Outputs:
         opened: takes every output in, for who has to tidy up.
 
     Attributes:
-        before_cut: called before bytes leave the memory for a part.
+        offers: the newest checkpoint offered.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Outputs:
         restored: Mapping[str, Restored],
         opened: list[Output],
     ) -> None:
-        self.before_cut: Callable[[], None] = lambda: None
+        self.offers = Offers()
         self._store = store
         self._where = where
         self._policy = policy
@@ -56,7 +56,7 @@ class Outputs:
             full,
             content_type,
             self._policy,
-            lambda: self.before_cut(),  # noqa: PLW0108 - set after this object is made
+            self.offers,
         )
         if full in self._restored:
             output.restore(self._restored.pop(full))
@@ -73,17 +73,15 @@ class Outputs:
         """What was restored and not opened again."""
         return list(self._restored.values())
 
-    def sizes(self) -> tuple[int, ...]:
-        """The sizes of all that were opened, in their order; a checkpoint's mark."""
-        return tuple([output.size for output in self._opened])
+    @property
+    def written(self) -> int:
+        """Bytes written to all of them."""
+        return sum(output.size for output in self._opened)
 
-    def saved(self, sizes: tuple[int, ...]) -> list[tuple[Output, SavedOutput, bytes]]:
+    def saved(self, offer: object) -> list[tuple[Output, SavedOutput, bytes]]:
         """What a checkpoint keeps of those that were opened when it was offered."""
-        return [
-            (output, *output.saved(size))
-            for output, size in zip(self._opened, sizes, strict=False)
-            if output.state in ("open", "finished")
-        ]
+        sizes = [(output, output.size_at(offer)) for output in self.live]
+        return [(output, *output.saved(size)) for output, size in sizes if size >= 0]
 
     async def finish_untouched(self) -> None:
         """Take over what an earlier attempt had closed and this one did not open again."""

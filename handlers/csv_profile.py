@@ -7,24 +7,19 @@ working on a batch of lines at a time, column by column, with builtins that loop
 import csv
 import io
 import json
-import sys
-from collections.abc import Callable, Sequence
-from datetime import datetime
 from itertools import islice
 from typing import Any
 
 from app.handler import Job, Reject
+from handlers.csv_columns import Column
 
 DELIMITERS = ",;\t|"
 SNIFFED_ROWS = 50
 # So few that their cells stay in the processor's cache, and their rows below the number of new
 # objects that wakes the garbage collector: three times as fast as a whole batch.
 LINES_AT_ONCE = 300
-# What is told of a text's least and most.
-TEXT_CHARS = 100
 # A quote that is never closed is found out here, instead of swallowing the file.
 FIELD_CHARS_MAX = 1 << 20
-LARGEST = sys.float_info.max
 # No CSV text contains it, so that it can mark the end of a batch.
 END_MARK = "\0"
 
@@ -32,9 +27,14 @@ END_MARK = "\0"
 async def csv_profile(job: Job) -> None:
     """Read the CSV, plain or compressed, and write `<key>.profile.json`."""
     text, table = Text(), Table()
+    if job.resume:
+        # The batches that come now begin where this was saved.
+        text.restore(job.resume.state["text"])
+        table.restore(job.resume.state["table"])
     async for lines in job.object.batches():
         for start in range(0, len(lines), LINES_AT_ONCE):
             table.add(text.rows(lines[start : start + LINES_AT_ONCE]))
+        await job.checkpoint({"text": text.state(), "table": table.state()})
         job.progress(table.rows)
     table.add(text.last_rows())
     told = {"key": job.object.key, "size": job.object.size, **text.told(), **table.told()}
@@ -51,6 +51,14 @@ class Text:
         self._utf8_errors = 0
         # The csv module has one limit for the whole process.
         csv.field_size_limit(FIELD_CHARS_MAX)
+
+    def state(self) -> list[Any]:
+        """All that is remembered from one batch to the next, as JSON."""
+        return [self._delimiter, self._held, self._utf8_errors]
+
+    def restore(self, state: list[Any]) -> None:
+        """Go on from a state."""
+        self._delimiter, self._held, self._utf8_errors = state
 
     def rows(self, lines: list[bytes]) -> list[list[str]]:
         """The rows that end in this batch; one that a quote keeps open waits for the next."""
@@ -119,6 +127,15 @@ class Table:
         self._ragged = 0
         self._columns: list[Column] = []
 
+    def state(self) -> list[Any]:
+        """All that is known, as JSON."""
+        return [self.rows, self._ragged, [column.state() for column in self._columns]]
+
+    def restore(self, state: list[Any]) -> None:
+        """Go on from a state."""
+        self.rows, self._ragged, columns = state
+        self._columns = [Column.of_state(column) for column in columns]
+
     def add(self, rows: list[list[str]]) -> None:
         """Take more rows; empty lines are none."""
         rows = [row for row in rows if row]
@@ -142,99 +159,3 @@ class Table:
             "ragged_rows": self._ragged,
             "columns": [column.told() for column in self._columns],
         }
-
-
-class Column:
-    """What is known of one column: the narrowest type that fits all of it, and its ends."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._nulls = 0
-        # The types it may still be; a batch that the first does not fit drops it for good.
-        self._types = list(TYPES)
-        self._ends: list[Any] = []
-        self._text_ends: list[str] = []
-
-    def add(self, cells: Sequence[str]) -> None:
-        """Take the cells of more rows; an empty one is null."""
-        if nulls := cells.count(""):
-            self._nulls += nulls
-            cells = [cell for cell in cells if cell]
-        if not cells:
-            return
-        # Kept beside the others, since what comes later may turn the column into text.
-        self._text_ends = ends_of([*self._text_ends, *ends_of(cells)])
-        while self._types:
-            try:
-                self._ends = ends_of([*self._ends, *TYPES[self._types[0]](cells)])
-            except (ValueError, TypeError):
-                self._widen()
-            else:
-                return
-
-    def _widen(self) -> None:
-        unfit = self._types.pop(0)
-        if self._ends:
-            # Of what came before, only integers are of a further type as well.
-            self._types = ["number"] if unfit == "integer" else []
-
-    def told(self) -> dict[str, Any]:
-        """What the profile says of the column."""
-        kind, ends = (self._types or ["text"])[0], self._ends
-        if kind == "text":
-            ends = [text[:TEXT_CHARS] for text in self._text_ends]
-        elif kind == "timestamp":
-            ends = [moment.isoformat() for moment in ends]
-        least, most = ends or (None, None)
-        kind = kind if ends else "empty"
-        return {"name": self._name, "type": kind, "nulls": self._nulls, "min": least, "max": most}
-
-
-def ends_of(values: Sequence[Any]) -> list[Any]:
-    """The least and the most of some values."""
-    return [min(values), max(values)]
-
-
-# A type is a function from cells to the ends of their values; it raises ValueError, or TypeError
-# where values do not compare, if they are not all of the type.
-
-
-def integers(cells: Sequence[str]) -> list[int]:
-    """Whole numbers."""
-    return plain_numbers(ends_of([*map(int, cells)]), cells)
-
-
-def numbers(cells: Sequence[str]) -> list[float]:
-    """Numbers; neither infinity nor what is not a number."""
-    return plain_numbers(ends_of([*map(float, cells)]), cells)
-
-
-def plain_numbers(ends: list[Any], cells: Sequence[str]) -> list[Any]:
-    """The same ends; refuses what Python takes for numbers and nobody else does."""
-    letters = "".join(cells)
-    if any(letter in letters for letter in "_nN") or not -LARGEST <= ends[0] <= ends[1] <= LARGEST:
-        raise ValueError
-    return ends
-
-
-def booleans(cells: Sequence[str]) -> list[bool]:
-    """`true` and `false`, in any case of letters."""
-    words = {cell.lower() for cell in set(cells)}
-    if not words <= {"true", "false"}:
-        raise ValueError
-    return ends_of([word == "true" for word in words])
-
-
-def timestamps(cells: Sequence[str]) -> list[datetime]:
-    """Dates and times as ISO 8601 writes them, all with an offset or none."""
-    if any(map(str.isdigit, cells)):
-        raise ValueError  # a date without hyphens is a number
-    return ends_of([*map(datetime.fromisoformat, cells)])
-
-
-TYPES: dict[str, Callable[[Sequence[str]], list[Any]]] = {
-    "integer": integers,
-    "number": numbers,
-    "boolean": booleans,
-    "timestamp": timestamps,
-}

@@ -38,8 +38,9 @@ What you have just seen:
 - every message had a process of its own, launched because the message waited for it (one message
   more than there are files: the test event that S3 sends when a notification is set up);
 - two compressed files of 60 MB of CSV each went through as streams, never whole in memory;
-- the first pod of orders.csv.gz got SIGTERM in the middle: it gave the message back at once and
-  left no output behind, and a second pod did the work;
+- the first pod of orders.csv.gz got SIGTERM in the middle: it saved a checkpoint, gave the message
+  back at once and left no output behind, and a second pod went on at the checkpoint;
+- the event of cities.csv came twice: the ledger knew the work, and the second had no effect;
 - poison.csv.gz is in the dead-letter queue with the reason, and left no output;
 - a message was deleted only after its output was committed."""
 

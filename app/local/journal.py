@@ -22,6 +22,7 @@ _POD_EVENTS = frozenset(
         "handler_failed",
         "stop_requested",
         "checkpoint_saved",
+        "resumed",
         "output_committed",
         "message_deleted",
         "message_released",
@@ -67,6 +68,8 @@ class FileView:
     state: str = "not uploaded yet"
     attempts: int = 0
     interruptions: int = 0
+    resumed: int = 0
+    duplicates: int = 0
     progress: str = ""
     error: str = ""
     committed: list[str] = field(default_factory=list)
@@ -165,7 +168,7 @@ def _parse(line: str) -> dict[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
-def _follow(file: FileView, seen: Observation) -> None:
+def _follow(file: FileView, seen: Observation) -> None:  # noqa: C901 - a table of events
     """Bring the view of a file up to date with an observation about it."""
     match seen.kind:
         case "uploaded":
@@ -184,6 +187,12 @@ def _follow(file: FileView, seen: Observation) -> None:
             file.error = str(seen.facts.get("error", ""))
         case "output_committed":
             file.committed.append(str(seen.facts["output"]))
+        case "resumed":
+            file.resumed += 1
+        case "job_finished" if seen.facts.get("reason") == "already_done":
+            file.duplicates += 1
+            file.attempts -= 1
+            file.state = "done"
         case "job_finished":
             file.state, file.progress = str(seen.facts.get("outcome")), ""
             file.interruptions += file.state == "interrupted"

@@ -15,6 +15,8 @@ _SENTENCES = {
     "signalled": "{pod}: is sent SIGTERM in the middle of {file}",
     "message_released": "{pod}: gives {file} back to the queue",
     "message_hidden": "{pod}: puts {file} off for {seconds} s",
+    "resumed": "{pod}: goes on with {file} at its last checkpoint",
+    "repeated": "{file}: its event is sent once more",
     "output_committed": "{pod}: commits {output}",
     "message_dead_lettered": "{pod}: sends {file} to the dead letters, {reason}",
     "handler_failed": "{pod}: {reason}: {error}",

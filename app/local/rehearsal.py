@@ -86,6 +86,8 @@ class Rehearsal:
                 for file in self._files:
                     if file.expected is Expected.INTERRUPTED_THEN_DONE:
                         group.start_soon(self._interrupt, file, scaler)
+                    if file.expected is Expected.DONE_ONCE:
+                        group.start_soon(self._repeat, file, stack)
                 group.start_soon(self._upload_all, stack, scaler)
                 await scaler.run()
                 group.cancel_scope.cancel()
@@ -142,6 +144,19 @@ class Rehearsal:
         if pod := scaler.pods.get(pods[0]):
             pod.terminate()
             self._journal.note("signalled", pods[0], file.key)
+
+    async def _repeat(self, file: DemoFile, stack: Stack) -> None:
+        """Send the event of a file again, once it is done: S3 notifies at least once."""
+        done = anyio.Event()
+
+        def heard(seen: Observation) -> None:
+            if seen.key == file.key and seen.kind == "message_deleted":
+                done.set()
+
+        self._journal.listeners.append(heard)
+        await done.wait()
+        await anyio.to_thread.run_sync(stack.notify, file.key)
+        self._journal.note("repeated", key=file.key)
 
     def _heard(self, seen: Observation) -> None:
         """Stop the run when a pod finds itself misconfigured: the next one would be no wiser."""

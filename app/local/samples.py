@@ -23,6 +23,7 @@ class Expected(Enum):
     DONE = "done"
     REJECTED = "rejected"
     INTERRUPTED_THEN_DONE = "done after an interruption"
+    DONE_ONCE = "done once, though its event comes twice"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +53,9 @@ class DemoFile:
 
 def built_in() -> list[DemoFile]:
     """The samples: one for each thing that the demo shows."""
-    done, poison, stopped = Expected
+    done, poison, stopped, once = Expected
     return [
-        DemoFile(f"{_PREFIX}cities.csv", done, "a small CSV file", _cities),
+        DemoFile(f"{_PREFIX}cities.csv", once, "a small CSV file, told of twice", _cities),
         DemoFile(f"{_PREFIX}note.json", done, "any other file: size and SHA-256", _note),
         DemoFile(f"{_PREFIX}poison.csv.gz", poison, "corrupt gzip data", _corrupt),
         DemoFile(f"{_PREFIX}orders.csv.gz", stopped, "its first pod is stopped half-way", _orders),

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus
 
 import anyio
 import anyio.to_thread
@@ -19,6 +20,7 @@ from anyio.abc import Process
 from app.settings import Settings
 
 REGION = "eu-central-1"
+OUTPUT_PREFIX = "out/"
 # How often a message may be received before SQS moves it by itself: a backstop, no more, since
 # interruptions spend receives too. The worker's MAX_ATTEMPTS decides.
 _MAX_RECEIVE_COUNT = 100
@@ -28,15 +30,10 @@ _STOP_SECONDS = 5.0
 # Every variable that configures a worker, of this version or a later one: none of the caller's
 # reaches a pod of the local AWS.
 WORKER_VARIABLES = frozenset(name.upper() for name in Settings.__struct_fields__) | {
-    "LEDGER_URL",
-    "CHECKPOINT_SECONDS",
-    "STALL_TIMEOUT",
     "CONCURRENCY",
     "IDLE_SECONDS",
     "HTTP_PORT",
     "HANDLER_PROCESSES",
-    "MISSING_OBJECT",
-    "CHANGED_OBJECT",
     "PUSHGATEWAY_URL",
     "METRICS_JOB",
 }
@@ -81,7 +78,9 @@ class Stack:
             "AWS_ENDPOINT_URL": self.endpoint_url,
             "QUEUE_URL": self.queue_url,
             "ALLOWED_BUCKETS": self.input_bucket,
-            "OUTPUT_URL": f"s3://{self.output_bucket}/out",
+            "OUTPUT_URL": f"s3://{self.output_bucket}/{OUTPUT_PREFIX}",
+            "LEDGER_URL": f"s3://{self.output_bucket}/ledger",
+            "CHECKPOINT_SECONDS": "0.5",
             "VISIBILITY_TIMEOUT": "10",
             "WAIT_SECONDS": "1",
             "GRACE_SECONDS": "20",
@@ -90,6 +89,21 @@ class Stack:
             "RETRY_MAX_SECONDS": "2",
             "LOG_FORMAT": "json",
         }
+
+    def notify(self, key: str) -> None:
+        """Send the message that S3 would send when an object is created; blocks."""
+        etag = self.client("s3").head_object(Bucket=self.input_bucket, Key=key)["ETag"].strip('"')
+        record = {
+            "eventVersion": "2.1",
+            "eventSource": "aws:s3",
+            "eventName": "ObjectCreated:Put",
+            "s3": {
+                "bucket": {"name": self.input_bucket},
+                "object": {"key": quote_plus(key), "eTag": etag},
+            },
+        }
+        body = json.dumps({"Records": [record]})
+        self.client("sqs").send_message(QueueUrl=self.queue_url, MessageBody=body)
 
     def client(self, service: str) -> Any:
         """A boto3 client of one service of this stack."""

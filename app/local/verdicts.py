@@ -7,7 +7,7 @@ from typing import Any
 from app import notifications
 from app.local.journal import FileView
 from app.local.samples import DemoFile, Expected
-from app.local.stack import Stack
+from app.local.stack import OUTPUT_PREFIX, Stack
 from app.outcomes import RejectedError
 
 
@@ -74,7 +74,9 @@ def judge(file: DemoFile, view: FileView, left: Left) -> Ending:
     )
 
 
-def _problem(file: DemoFile, view: FileView, outcome: str, outputs: tuple[str, ...]) -> str:
+def _problem(  # noqa: PLR0911 - a list of what may be wrong
+    file: DemoFile, view: FileView, outcome: str, outputs: tuple[str, ...]
+) -> str:
     expected = "rejected" if file.expected is Expected.REJECTED else "done"
     if outcome != expected:
         last = f"; the last error was {view.error}" if view.error else ""
@@ -88,13 +90,19 @@ def _problem(file: DemoFile, view: FileView, outcome: str, outputs: tuple[str, .
         return "it left an output all the same"
     if file.expected is Expected.INTERRUPTED_THEN_DONE and not view.interruptions:
         return "its first pod was to be interrupted and was not"
+    if file.expected is Expected.INTERRUPTED_THEN_DONE and not view.resumed:
+        return "its second pod was to go on at the checkpoint and did not"
+    if file.expected is Expected.DONE_ONCE and not view.duplicates:
+        return "its second event was to be skipped and was not"
     return ""
 
 
 def read_left(stack: Stack) -> Left:
     """List the output bucket and receive every dead letter; blocks."""
     s3 = stack.client("s3")
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=stack.output_bucket)
+    pages = s3.get_paginator("list_objects_v2").paginate(
+        Bucket=stack.output_bucket, Prefix=OUTPUT_PREFIX
+    )
     outputs = {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", [])}
     letters: dict[str, Letter] = {}
     sqs = stack.client("sqs")

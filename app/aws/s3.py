@@ -273,7 +273,8 @@ def _writing(bucket: str, key: str) -> Iterator[None]:
             yield
     except (RejectedError, OutsideError) as error:
         codes = codes_behind(error)
-        if codes & CONDITION_CODES:
+        # If-Match on an output that somebody has deleted answers 404.
+        if codes & CONDITION_CODES or "NoSuchKey" in codes:
             raise ConditionError(str(error)) from error
         if codes & UPLOAD_GONE_CODES:
             raise UploadGoneError(str(error)) from error

@@ -10,10 +10,12 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The lock file is the stamp: a changed lock rebuilds the environment.
-$(BIN)/.ready: requirements-dev.txt pyproject.toml
+$(BIN)/.ready: requirements-dev.txt requirements-ministack.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/uv venv --quiet --clear $(VENV)/ministack
+	$(BIN)/uv pip install --quiet --python $(VENV)/ministack --require-hashes -r requirements-ministack.txt
 	@touch $@
 
 setup: $(BIN)/.ready ## build .venv from the locked requirements
@@ -37,6 +39,8 @@ format: $(BIN)/.ready ## rewrite the code as `make check` wants it
 lock: $(BIN)/.ready ## bring the locked requirements up to date
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --no-annotate --extra dev --unsafe-package sqs-file-processor --no-emit-package sqs-file-processor --output-file requirements-dev.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --no-annotate --constraint requirements-dev.txt --output-file requirements.txt pyproject.toml
+	@# A second local AWS, for tests alone: it wants another SDK than the program, so it gets an environment of its own.
+	echo ministack | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --no-annotate --output-file requirements-ministack.txt -
 
 bench-start: $(BIN)/.ready ## whole life of a one-message process, beside bare boto3 and aiobotocore scripts
 	$(BIN)/python bench/start.py

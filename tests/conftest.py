@@ -9,13 +9,20 @@ import pytest
 from faults.proxy import FaultProxy
 from harness.aws import Clients, Scene, client
 from harness.launch import Launcher
-from harness.server import moto_server
+from harness.server import ministack_server, moto_server
 
 
 @pytest.fixture(scope="session")
 def aws() -> Iterator[Clients]:
     """The local AWS of this test session; its process is stopped at the end."""
     with moto_server() as url:
+        yield Clients.of(url)
+
+
+@pytest.fixture(scope="session")
+def ministack() -> Iterator[Clients]:
+    """Another local AWS, stricter about conditions."""
+    with ministack_server() as url:
         yield Clients.of(url)
 
 

@@ -1,4 +1,4 @@
-"""moto's server as a process of its own: one for the whole test session."""
+"""Local AWS servers, each a process of its own: one for the whole test session."""
 
 import os
 import re
@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -31,9 +32,28 @@ def moto_server() -> Iterator[str]:
     if find_spec("moto") is None or find_spec("flask") is None:
         pytest.skip("needs the package moto[server]")
     # Port 0 lets the kernel choose, which cannot collide; the server says which one it got.
+    with _server(sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0") as url:
+        yield url
+
+
+@contextmanager
+def ministack_server() -> Iterator[str]:
+    """The URL of a fresh ministack; skips the test where `make setup` did not install it.
+
+    It has an environment of its own, since it wants another SDK than the program does.
+    """
+    installed = Path(sys.prefix, "ministack", "bin", "ministack")
+    if not installed.exists():
+        pytest.skip("needs ministack, which `make setup` installs")
+    with _server(str(installed), BIND_HOST="127.0.0.1", GATEWAY_PORT="0") as url:
+        yield url
+
+
+@contextmanager
+def _server(*command: str, **env: str) -> Iterator[str]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"],
-        env=clean_environment() | CREDENTIALS,
+        command,
+        env=clean_environment() | CREDENTIALS | env,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -56,4 +76,4 @@ def _url_told_by(process: "subprocess.Popen[str]") -> str:
             # It logs every request: read on, or it blocks once the pipe is full.
             threading.Thread(target=process.stderr.read, daemon=True).start()
             return found[1]
-    raise AssertionError(f"moto's server did not start: {''.join(said)}")
+    raise AssertionError(f"the server did not start: {''.join(said)}")

@@ -33,8 +33,9 @@ AS_IT_SHOULD = """
 async def handle(job):
     if "poison" in job.object.key:
         raise Reject("it is poison")
-    if "orders" in job.object.key and job.attempt == 1:
-        await asyncio.Event().wait()
+    while "orders" in job.object.key and job.resume is None:
+        await job.checkpoint()
+        await asyncio.sleep(0.01)
     async with job.output(job.object.key) as out:
         await out.write(b"done")
 """
@@ -227,6 +228,7 @@ def test_without_its_extra_it_names_what_to_install(monkeypatch: pytest.MonkeyPa
 SAMPLE = DemoFile("incoming/a", Expected.DONE, "", make=lambda _: None)
 POISON = DemoFile("incoming/a", Expected.REJECTED, "", make=lambda _: None)
 STOPPED = DemoFile("incoming/a", Expected.INTERRUPTED_THEN_DONE, "", make=lambda _: None)
+TWICE = DemoFile("incoming/a", Expected.DONE_ONCE, "", make=lambda _: None)
 OUTPUT = Left(outputs={"out/a": 1})
 
 
@@ -249,8 +251,16 @@ OUTPUT = Left(outputs={"out/a": 1})
             STOPPED,
             FileView("", state="done", committed=["out/a"], interruptions=1),
             OUTPUT,
+            "was to go on at the checkpoint",
+        ),
+        (
+            STOPPED,
+            FileView("", state="done", committed=["out/a"], interruptions=1, resumed=1),
+            OUTPUT,
             "",
         ),
+        (TWICE, FileView("", state="done", committed=["out/a"]), OUTPUT, "was to be skipped"),
+        (TWICE, FileView("", state="done", committed=["out/a"], duplicates=1), OUTPUT, ""),
     ],
 )
 def test_a_file_is_judged_by_what_is_left_of_it(

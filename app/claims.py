@@ -57,7 +57,7 @@ class Ledger:
                 return answer, None
             written = await self._write(key, answer.record, etag)
             if written is not None:
-                return answer, Claim(self._write, key, answer.record, written)
+                return answer, Claim(self._read, self._write, key, answer.record, written)
         raise OutsideError(Reason.LEDGER, f"the record {key} is fought over")
 
     async def _read(self, key: str) -> tuple[Record, str] | None:
@@ -100,6 +100,7 @@ class Claim:
 
     def __init__(
         self,
+        read: Callable[[str], Awaitable[tuple[Record, str] | None]],
         write: Callable[[str, Record, str | None], Awaitable[str | None]],
         key: str,
         record: Record,
@@ -107,6 +108,7 @@ class Claim:
     ) -> None:
         self.key = key
         self.record = record
+        self._read = read
         self._write = write
         self._etag = etag
         self._writing = anyio.Lock()
@@ -119,9 +121,15 @@ class Claim:
             OutsideError: `ledger`.
         """
         async with self._writing:
-            record = make(self.record, secrets.token_hex(8))
-            written = await self._write(self.key, record, self._etag)
-            if written is None:
-                raise FencedError(f"the work {self.key} was taken over by another attempt")
-            self.record = record
-            self._etag = written
+            for _ in range(ROUNDS):
+                record = make(self.record, secrets.token_hex(8))
+                written = await self._write(self.key, record, self._etag)
+                if written is not None:
+                    self.record, self._etag = record, written
+                    return
+                found = await self._read(self.key)
+                if found is None or found[0].attempt_id != self.record.attempt_id:
+                    break
+                # A write of this attempt's own, whose answer was lost or not waited for.
+                self.record, self._etag = found
+            raise FencedError(f"the work {self.key} was taken over by another attempt")

@@ -19,6 +19,7 @@ class FakeRecords:
     Attributes:
         before, after: by the name of a call, what its next calls raise before or after they took
             effect, in order; None succeeds.
+        stuck: by the name of a call, what is set once it took effect; it is never answered.
         calls: how often each call was made.
     """
 
@@ -26,6 +27,7 @@ class FakeRecords:
     blobs: dict[str, bytes] = field(default_factory=dict)
     before: dict[str, list[Exception | None]] = field(default_factory=dict)
     after: dict[str, list[Exception | None]] = field(default_factory=dict)
+    stuck: dict[str, anyio.Event] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
     _ids: "count[int]" = field(default_factory=lambda: count(1))
 
@@ -65,5 +67,8 @@ class FakeRecords:
     async def _fail(self, name: str, plan: dict[str, list[Exception | None]]) -> None:
         self.calls[name] += plan is self.before
         await anyio.lowlevel.checkpoint()
+        if plan is self.after and name in self.stuck:
+            self.stuck[name].set()
+            await anyio.sleep_forever()
         if (planned := plan.get(name)) and (error := planned.pop(0)) is not None:
             raise error

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from uuid import uuid4
 
 import anyio
+import msgspec
 import pytest
 from fakerecords import FakeRecords
 from harness.aws import Clients
@@ -186,7 +187,8 @@ async def test_a_takeover_meets_the_owner(order: str, stores: Stores) -> None:
 
     async def take_over() -> None:
         async with turns.player("b"):
-            answer, _ = await books["b"].claim("k", who("a"))
+            again = msgspec.structs.replace(who("a"), attempt_id="attempt-b")
+            answer, _ = await books["b"].claim("k", again)
             answers.append(answer)
 
     async with anyio.create_task_group() as group:

@@ -43,7 +43,7 @@ class Offers:
 
     Attributes:
         newest: changes with every offer.
-        before_cut: called before bytes leave the memory for a part.
+        before_cut: called before bytes leave the memory for a part, or an output is given up.
     """
 
     __slots__ = ("before_cut", "newest")
@@ -113,6 +113,8 @@ class Output:
         if kind is None:
             await self._finish()
         else:
+            # What was offered with it must not be kept without it.
+            self._offers.before_cut()
             self.state = "abandoned"
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:

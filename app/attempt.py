@@ -156,8 +156,8 @@ class ObjectAttempt:
         job = Job(stream, outputs, attempt, self._telemetry, on_arrival)
         outputs.offers.before_cut = job.capture
         self._delivery.job = job
+        stream.begin_attempt(attempt.number, saved.position if saved else None)
         if saved is not None:
-            stream.resume_at(saved.position)
             self._telemetry.resumed(saved.position)
         await self._handle(job, arrived)
         await self._finish_untouched(outputs)

@@ -52,6 +52,10 @@ class Decoded:
                 return b""
             self._pieces = self._decode(chunk)
 
+    async def close(self) -> None:
+        """Close what reading left open."""
+        await self._source.close()
+
     def place(
         self, begin: int, end: int, lines: list[bytes] | None = None, terminator: int = 0
     ) -> Place:

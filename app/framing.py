@@ -84,7 +84,12 @@ class Splitter:
         width = len(self._terminator) - 1
         if not width or not self._held:
             return False
-        tail = b"".join(self._held)[-width:]
+        tail = b""
+        for held in reversed(self._held):
+            tail = held[-width:] + tail
+            if len(tail) >= width:
+                break
+        tail = tail[-width:]
         return self._terminator in tail + piece[:width]
 
     def _forget_held(self) -> None:

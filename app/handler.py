@@ -1,6 +1,7 @@
 """What a handler's author imports: Job, SyncJob, Route, Reject, Retry, Interrupted."""
 
 import fnmatch
+import inspect
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
@@ -39,6 +40,8 @@ class Route:
     ) -> None:
         if not callable(handler):
             raise TypeError(f"Route({pattern!r}): the handler {handler!r} cannot be called")
+        if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
+            raise TypeError(f"Route({pattern!r}): the handler {handler!r} yields: nobody takes it")
         if timeout is not None and timeout <= 0:
             raise ValueError(f"Route({pattern!r}): timeout={timeout}: expected more than 0 seconds")
         if visibility_timeout is not None and not 2 <= visibility_timeout <= 43_200:  # noqa: PLR2004

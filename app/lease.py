@@ -124,15 +124,18 @@ class Lease:
         """Whole seconds of visibility that SQS will still grant this delivery."""
         return clamp(seconds, self._message.requested_at, self._now())
 
-    async def take(self, received_at: float) -> None:
+    async def take(self, received_at: float, window_seconds: float | None = None) -> None:
         """Anchor the lease with one change of visibility; the receive call's window covers it.
 
         Returns without it once `stop` was called.
 
+        Args:
+            window_seconds: the visibility that the receive call asked for, if another one.
+
         Raises:
             LeaseLostError, MessageGoneError: it could not be anchored in time.
         """
-        window = Belief(received_at, self._seconds)
+        window = Belief(received_at, window_seconds or self._seconds)
         while self._belief is None and not self._over.is_set():
             pause = await self._renew()
             late = self._now() >= window.expires_at

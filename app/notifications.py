@@ -81,6 +81,7 @@ class _EventBridgeDetail(msgspec.Struct):
     object: _EventBridgeObject
 
 
+QUOTED_CHARS = 200
 _decoder = msgspec.json.Decoder()
 
 
@@ -170,4 +171,6 @@ def _convert(value: object, kind: Any, where: str) -> Any:
 
 
 def _malformed(text: str) -> RejectedError:
-    return RejectedError(Reason.MALFORMED_MESSAGE, text)
+    # What is quoted here comes from the body, which no log may repeat at length.
+    cut = text if len(text) <= QUOTED_CHARS else f"{text[:QUOTED_CHARS]}…"
+    return RejectedError(Reason.MALFORMED_MESSAGE, cut)

@@ -62,7 +62,7 @@ EXIT_CODES = {
 }
 EXIT_SIGINT = 130
 # Worst first: the exit code of a process that took several messages.
-EXIT_SEVERITY = (70, 78, 143, 130, 76, 75, 65, 0)
+EXIT_SEVERITY = (70, 78, 143, EXIT_SIGINT, 76, 75, 65, 0)
 
 # Worst first: the outcome of a message that names several objects.
 RECORD_SEVERITY = (
@@ -100,6 +100,7 @@ class Reason(StrEnum):
     THROTTLED = "throttled"
     CREDENTIALS = "credentials"
     ACCESS_DENIED = "access_denied"
+    REFUSED = "refused"
     OBJECT_CHANGED = "object_changed"
     CHECKSUM_MISMATCH = "checksum_mismatch"
     OUTPUT_CONFLICT = "output_conflict"
@@ -116,7 +117,6 @@ class Reason(StrEnum):
     FENCED = "fenced"
     LEASE_EXPIRED = "lease_expired"
     MESSAGE_GONE = "message_gone"
-    HANDLER_STUCK = "handler_stuck"
     CONFIGURATION = "configuration"
     DEFECT = "defect"
 
@@ -250,13 +250,23 @@ class ConfigurationError(FailureError):
     reason = Reason.CONFIGURATION
 
 
+def told(error: BaseException) -> str:
+    """The error's text, whatever its class makes of it."""
+    try:
+        return str(error)
+    except Exception as failed:  # noqa: BLE001 - an error of which nothing can be told is still one
+        return f"(its text cannot be told: {type(failed).__name__})"
+
+
 def result_of(error: BaseException) -> Result:
-    """The outcome that what a handler raised stands for."""
+    """The outcome that what a handler raised stands for; of a group, its only member's."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
     if isinstance(error, HandlerError):
         return Result(error.outcome, error.reason, str(error), error.after)
     if isinstance(error, ConfigurationError):
         return Result(error.outcome, error.reason, str(error))
-    text = f"{type(error).__name__}: {error}".removesuffix(": ")
+    text = f"{type(error).__name__}: {told(error)}".removesuffix(": ")
     if isinstance(error, FailureError):
         return Result(error.outcome, error.reason, text, error.after)
     return Result(Outcome.RETRY, Reason.HANDLER_ERROR, text)

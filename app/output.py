@@ -100,6 +100,7 @@ class Output:
         self._parts: list[Part] = []
         self._last: Part | None = None
         self._sending: asyncio.Task[Part] | None = None
+        self._cutting = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         return self
@@ -131,16 +132,11 @@ class Output:
             self._size_then = self.size
         self._held += data
         self.size += len(data)
-        while len(self._held) >= part_bytes(self._next_number()):
-            await self._settle()
-            self._offers.before_cut()
-            await self._begin()
-            number = self._next_number()
-            size = part_bytes(number)
-            piece = bytes(memoryview(self._held)[:size])
-            del self._held[:size]
-            self._cut += size
-            self._sending = asyncio.create_task(self._send(number, piece))
+        if len(self._held) >= part_bytes(self._next_number()):
+            # Several tasks of a handler may write to one output.
+            async with self._cutting:
+                while len(self._held) >= part_bytes(self._next_number()):
+                    await self._cut_part()
 
     def size_at(self, offer: object) -> int:
         """The size when this offer, the newest, was made; -1 where there was no output yet."""
@@ -233,6 +229,18 @@ class Output:
     async def _send(self, number: int, piece: bytes) -> Part:
         assert self._upload is not None  # noqa: S101 - `_begin` comes first
         return await self._store.upload(self._upload, number, piece)
+
+    async def _cut_part(self) -> None:
+        """Let a part go once the one before it has arrived."""
+        await self._settle()
+        self._offers.before_cut()
+        await self._begin()
+        number = self._next_number()
+        size = part_bytes(number)
+        piece = bytes(memoryview(self._held)[:size])
+        del self._held[:size]
+        self._cut += size
+        self._sending = asyncio.create_task(self._send(number, piece))
 
     async def _settle(self) -> None:
         if self._sending is not None:

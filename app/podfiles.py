@@ -37,7 +37,7 @@ def write_last_words(
     if path is None:
         return
     try:
-        path.write_bytes(msgspec.json.encode(words) + b"\n")
+        path.write_bytes(msgspec.json.encode(dict(words)) + b"\n")
     except OSError as error:
         if telemetry is not None:
             telemetry.file_failed(str(path), error)

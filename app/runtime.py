@@ -1,6 +1,6 @@
 """One process: receive until the budget is used up, the order of phases, settlement."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 
@@ -13,23 +13,23 @@ from app.handler import Route
 from app.lease import Lease
 from app.outcomes import (
     EXIT_CODES,
-    EXIT_SEVERITY,
     SQS_VISIBILITY_MAX_SECONDS,
     FailureError,
     Outcome,
     Reason,
     Result,
     result_of,
+    worst_exit,
 )
 from app.planning import Plan
 from app.podfiles import ReadyFile
 from app.ports import Extender, Message, Receiver
-from app.settings import Settings, fixed_job_seconds
+from app.settings import DEFAULT_JOB_SECONDS, Settings, fixed_job_seconds
 from app.settlement import Settlement
 from app.stop import Stop
 from app.telemetry import Telemetry
 from app.telemetry.logs import message_id
-from app.watch import Cause, HandlerStuckError, Watch
+from app.watch import LOOK_SECONDS, Cause, HandlerStuckError, Watch
 from app.worker import Worker, mark_dead
 
 # What goes on after the deadline (the hand-back) has to fit in before SQS's 12 hours.
@@ -44,6 +44,7 @@ class Phase(StrEnum):
     IDLE = "idle"
     RECEIVING = "receiving"
     RUNNING = "running"
+    COMMITTING = "committing"
     SETTLING = "settling"
     DONE = "done"
 
@@ -74,6 +75,7 @@ class Runtime:
     telemetry: Telemetry
     stop: Stop
     phase: Phase = Phase.IDLE
+    watch: Watch | None = None
     bytes_read: int = 0
     messages: int = 0
 
@@ -89,11 +91,15 @@ class Runtime:
         ):
             endings.append(await self._next(ready))
         self.phase = Phase.DONE
-        return min(endings, key=lambda ending: EXIT_SEVERITY.index(ending.exit_code))
+        code = worst_exit([ending.exit_code for ending in endings])
+        worst = next(ending for ending in endings if ending.exit_code == code)
+        return replace(worst, stuck=endings[-1].stuck)
 
     def _on_stop(self, ready: ReadyFile) -> None:
         if self.stop.signal is not None:
-            self.telemetry.stop_requested(self.stop.signal.name, self.phase)
+            committing = self.watch is not None and self.watch.is_committing
+            phase = Phase.COMMITTING if committing else self.phase
+            self.telemetry.stop_requested(self.stop.signal.name, phase)
         ready.remove()
 
     async def _next(self, ready: ReadyFile) -> Ending:
@@ -181,7 +187,7 @@ class Runtime:
         if not lease.taken:
             return Result(Outcome.INTERRUPTED, Reason.STOPPED)
         self.phase = Phase.RUNNING
-        watch = Watch(lease, self.settings.grace_seconds)
+        watch = self.watch = Watch(lease, self.settings.grace_seconds)
         seconds = self._job_seconds(planned, lease)
         delivery = Delivery(message, planned, watch, received_at + seconds, failed)
         stuck: HandlerStuckError | None = None
@@ -203,7 +209,10 @@ class Runtime:
                 self.bytes_read += delivery.bytes_read
             # Joined, not cancelled: a renewal under way would undo a release that overtook it.
             lease.stop()
-            await kept.wait()
+            # But one that hangs may not cost a stop the time it has for the release.
+            most = self._grace_left() / 2 if self.stop.requested else None
+            with anyio.move_on_after(most):
+                await kept.wait()
             group.cancel_scope.cancel()
         if stuck is not None:
             raise stuck
@@ -219,7 +228,7 @@ class Runtime:
 
             self.stop.subscribe(bound)
             try:
-                await lease.take(received_at)
+                await lease.take(received_at, self.settings.visibility_timeout)
             finally:
                 self.stop.unsubscribe(bound)
 
@@ -238,22 +247,32 @@ class Runtime:
         # Looked at now and then too: timers stand still while the machine is suspended.
         while (left := deadline_at - clock.now()) > 0:  # noqa: ASYNC110 - no event tells of time
             await anyio.sleep(min(left, 30))
-        watch.halt(Cause.DEADLINE)
+        while watch.cause is None:
+            # Said again, since a commit under way does not hear it, but the record after it must.
+            watch.halt(Cause.DEADLINE)
+            await anyio.sleep(LOOK_SECONDS)
 
     async def _end_at_stall(self, watch: Watch, delivery: Delivery) -> None:
         moves, since = delivery.moves, clock.now()
-        while clock.now() - since < self.settings.stall_timeout:
+        while watch.cause is None:
             await anyio.sleep(min(1.0, self.settings.stall_timeout / 4))
-            if delivery.moves != moves:
+            if delivery.moves != moves or watch.is_committing:
                 moves, since = delivery.moves, clock.now()
-        watch.halt(Cause.STALL)
+            elif clock.now() - since >= self.settings.stall_timeout:
+                watch.halt(Cause.STALL)
 
     def _job_seconds(self, planned: Plan, lease: Lease) -> float:
         """From now to the deadline: JOB_TIMEOUT or the route's, within what the lease can last."""
         grace = self.settings.grace_seconds
-        wanted = planned.longest(lambda route: route.timeout, self.settings.job_timeout)
         if self.settings.fixed:
-            return min(wanted, fixed_job_seconds(lease.seconds, grace))
+            lasts = fixed_job_seconds(lease.seconds, grace)
+            wanted = planned.longest(
+                lambda route: route.timeout, self.settings.job_timeout or lasts
+            )
+            return min(wanted, lasts)
+        wanted = planned.longest(
+            lambda route: route.timeout, self.settings.job_timeout or DEFAULT_JOB_SECONDS
+        )
         most = SQS_VISIBILITY_MAX_SECONDS - grace - TWELVE_HOURS_MARGIN_SECONDS
         return min(wanted, most - self.settings.wait_seconds)
 

@@ -29,6 +29,7 @@ __all__ = ["Allowed", "Location", "Settings", "SettingsError", "parse_location"]
 T = TypeVar("T")
 
 SQS_WAIT_MAX_SECONDS = 20
+DEFAULT_JOB_SECONDS = 21600.0
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +47,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     changed_object: str = "follow"
     visibility_strategy: str = "heartbeat"
     visibility_timeout: int = 60
-    job_timeout: float = 21600
+    # None with a fixed visibility timeout: what that can prove, less the grace.
+    job_timeout: float | None = DEFAULT_JOB_SECONDS
     wait_seconds: int = 20
     max_messages: int = 1
     grace_seconds: float = 50
@@ -116,7 +118,7 @@ def _read(env: Mapping[str, str]) -> Settings:
     strategy = read.choice("VISIBILITY_STRATEGY", "heartbeat", "heartbeat", "fixed")
     owner = read.take("EXPECTED_BUCKET_OWNER", None, parse_account, "an account id of 12 digits")
     output = read.take("OUTPUT_URL", None, parse_location, "s3://bucket/prefix")
-    spool = read.take("SPOOL_DIR", Path(tempfile.gettempdir()), parse_folder, "a writable folder")
+    spool = read.take("SPOOL_DIR", None, parse_folder, "a writable folder") or _temporary(read)
     level = read.take("LOG_LEVEL", "INFO", parse_level, "DEBUG, INFO, WARNING or ERROR")
     default_timeout = 600 if strategy == "fixed" else 60
     timeout = read.whole("VISIBILITY_TIMEOUT", default_timeout, 2, SQS_VISIBILITY_MAX_SECONDS)
@@ -136,7 +138,7 @@ def _read(env: Mapping[str, str]) -> Settings:
         changed_object=read.choice("CHANGED_OBJECT", "follow", "follow", "skip", "reject"),
         visibility_strategy=strategy,
         visibility_timeout=timeout,
-        job_timeout=_job_timeout(read, strategy, timeout, grace),
+        job_timeout=_job_timeout(read, strategy),
         wait_seconds=read.whole("WAIT_SECONDS", 20, 0, SQS_WAIT_MAX_SECONDS),
         max_messages=max(1, read.whole("MAX_MESSAGES", 1, 0)),
         grace_seconds=grace,
@@ -153,7 +155,7 @@ def _read(env: Mapping[str, str]) -> Settings:
         max_decompression_ratio=read.number("MAX_DECOMPRESSION_RATIO", 200, 0),
         spool_dir=spool,
         ready_file=Path(read.text("READY_FILE") or "/tmp/ready"),  # noqa: S108
-        termination_log=_termination_log(read),
+        termination_log=termination_log(env),
         pod_name=read.text("POD_NAME") or socket.gethostname(),
         job_name=read.text("JOB_NAME") or secrets.token_hex(6),
         pod_namespace=read.text("POD_NAMESPACE"),
@@ -173,9 +175,9 @@ def _required(read: Reader, name: str, parse: Callable[[str], T | None], expecte
     return () if value is None and parse is parse_allowed else value or ""
 
 
-def _job_timeout(read: Reader, strategy: str, visibility_seconds: int, grace: float) -> float:
-    default = fixed_job_seconds(visibility_seconds, grace) if strategy == "fixed" else 21600
-    return read.number("JOB_TIMEOUT", default, 0.001, SQS_VISIBILITY_MAX_SECONDS)
+def _job_timeout(read: Reader, strategy: str) -> float | None:
+    default = 0.0 if strategy == "fixed" else DEFAULT_JOB_SECONDS
+    return read.number("JOB_TIMEOUT", default, 0.001, SQS_VISIBILITY_MAX_SECONDS) or None
 
 
 def fixed_job_seconds(visibility_seconds: float, grace_seconds: float) -> float:
@@ -183,8 +185,17 @@ def fixed_job_seconds(visibility_seconds: float, grace_seconds: float) -> float:
     return visibility_seconds * 5 / 6 - min(grace_seconds, visibility_seconds / 4)
 
 
-def _termination_log(read: Reader) -> Path | None:
-    named = read.text("TERMINATION_LOG")
+def _temporary(read: Reader) -> Path:
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        read.complain("SPOOL_DIR", "a writable folder, since the system has no temporary one")
+        return Path()
+
+
+def termination_log(env: Mapping[str, str]) -> Path | None:
+    """Where Kubernetes looks for a container's last words, None where it does not."""
+    named = env.get("TERMINATION_LOG", "").strip()
     if named:
         return Path(named)
     kubernetes = Path("/dev/termination-log")
@@ -197,6 +208,8 @@ def _complain_of_pairs(read: Reader, settings: Settings) -> None:
             "WAIT_SECONDS",
             f"less than GRACE_SECONDS ({settings.grace_seconds:g}), since a poll is never aborted",
         )
+    if settings.dlq_url is not None and settings.dlq_url == settings.queue_url:
+        read.complain("DLQ_URL", "another queue than QUEUE_URL")
 
 
 def feeds_itself(where: Location, pattern: str, bucket: str, settings: Settings) -> bool:

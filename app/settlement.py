@@ -9,13 +9,14 @@ from typing import Protocol, TypeAlias
 
 import anyio
 
-from app import letters
+from app import clock, letters
 from app.lease import Lease
 from app.outcomes import (
     DISPOSITIONS,
     Disposition,
     FailureError,
     Outcome,
+    OutsideError,
     Reason,
     Result,
     backoff_seconds,
@@ -26,6 +27,7 @@ from app.settings import Settings
 from app.telemetry import Telemetry
 
 STEP_SECONDS = 10.0
+INSIST_SECONDS = 20.0
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
 RETENTION_MIN_SECONDS = 60
 
@@ -92,8 +94,7 @@ class Settlement:
         return result
 
     async def _delete(self, message: Message, result: Result, lease: Lease) -> Result:
-        await lease.ensure(STEP_SECONDS)
-        await self._bounded(lease, self._receiver.delete(message))
+        await self._insist(lease, lambda: self._receiver.delete(message))
         self._telemetry.message_deleted()
         return result
 
@@ -165,8 +166,7 @@ class Settlement:
             ),
             time=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         )
-        await lease.ensure(STEP_SECONDS)
-        buried = await self._bounded(lease, self._receiver.bury(message, letter.attributes))
+        buried = await self._insist(lease, lambda: self._receiver.bury(message, letter.attributes))
         if not buried:
             seconds = self._settings.retry_max_seconds
             granted = await self._hide_for(message, lease, seconds)
@@ -184,6 +184,24 @@ class Settlement:
         refused = result.reason is Reason.ATTEMPTS_EXHAUSTED
         return message.receive_count - refused
 
+    async def _insist(self, lease: Lease, step: Callable[[], Awaitable[object]]) -> object:
+        """The step's answer; asked for again while it fails in a way that may pass.
+
+        Hours of work would be done again if a short hiccup kept the message from being deleted.
+        """
+        until = clock.now() + min(INSIST_SECONDS, lease.seconds)
+        pause = 0.25
+        while True:
+            await lease.ensure(STEP_SECONDS)
+            try:
+                return await self._bounded(lease, step())
+            except OutsideError as error:
+                if clock.now() + pause > until or pause > self._budget() / 2:
+                    raise
+                self._telemetry.settlement_retried(error, pause)
+            await anyio.sleep(pause)
+            pause = min(pause * 2, 4.0)
+
     async def _bounded(self, lease: Lease, step: Awaitable[object]) -> object:
         """The step's answer, awaited while lease and budget allow."""
         # A lease that was never taken bounds nothing: only a release is sent without one.
@@ -193,7 +211,8 @@ class Settlement:
             with anyio.fail_after(max(0.1, seconds)):
                 return await step
         except TimeoutError:
-            raise FailureError(f"no answer within {seconds:.1f} s") from None
+            text = f"no answer within {seconds:.1f} s"
+            raise OutsideError(Reason.TRANSPORT, text) from None
 
 
 async def _nothing(_: str) -> None:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -92,16 +92,26 @@ class ObjectStream(DescribedObject):
         """The place reached, None before the first byte was read; cheap, for checkpoints."""
         return self._place
 
-    def chunks(self, start: Any = None) -> AsyncIterator[bytes]:
+    async def chunks(self, start: Any = None) -> AsyncGenerator[bytes, None]:
         """The raw bytes in order, in chunks as they come.
 
         Raises:
+            ValueError: `start` is no place in the object.
             OutsideError: the transport failed too often in a row, the object changed, or its
                 checksum is not what S3 says.
             RejectedError: its checksum is wrong for the second time.
         """
         at = Position.of(start if start is not None else self._resume, "chunks").at
-        return _Chunks(self, self._verified(at), at)
+        if at > self.size:
+            raise ValueError(f"chunks(start={at}): the object has {self.size} bytes")
+        source = self._verified(at)
+        try:
+            while chunk := await source.read():
+                at += len(chunk)
+                self._place = Place(at, at)
+                yield chunk
+        finally:
+            await source.close()
 
     async def decompressed(self, start: Any = None) -> AsyncGenerator[bytes, None]:
         """Decompressed bytes; plain objects as they are.
@@ -114,14 +124,18 @@ class ObjectStream(DescribedObject):
             OutsideError: as `chunks`.
         """
         source = self._decoded(start)
-        while piece := await source.read():
-            at = source.offset - len(piece)
-            while piece:
-                room = PIECE_BYTES - at % PIECE_BYTES
-                part, piece = (piece, b"") if len(piece) <= room else (piece[:room], piece[room:])
-                at += len(part)
-                self._place = source.place(at, at)
-                yield part
+        try:
+            while piece := await source.read():
+                at = source.offset - len(piece)
+                while piece:
+                    room = PIECE_BYTES - at % PIECE_BYTES
+                    cut = len(piece) > room
+                    part, piece = (piece[:room], piece[room:]) if cut else (piece, b"")
+                    at += len(part)
+                    self._place = source.place(at, at)
+                    yield part
+        finally:
+            await source.close()
 
     async def batches(
         self, terminator: bytes = b"\n", *, start: Any = None
@@ -134,14 +148,17 @@ class ObjectStream(DescribedObject):
         """
         source = self._decoded(start)
         splitter = framing.Splitter(terminator, source.offset)
-        while piece := await source.read():
-            begin = splitter.offset
-            if lines := splitter.feed(piece):
-                self._place = source.place(begin, splitter.offset, lines, len(terminator))
-                yield lines
-        if last := splitter.finish():
-            self._place = source.place(source.offset, source.offset, last, 0)
-            yield last
+        try:
+            while piece := await source.read():
+                begin = splitter.offset
+                if lines := splitter.feed(piece):
+                    self._place = source.place(begin, splitter.offset, lines, len(terminator))
+                    yield lines
+            if last := splitter.finish():
+                self._place = source.place(source.offset, source.offset, last, 0)
+                yield last
+        finally:
+            await source.close()
 
     async def lines(
         self, terminator: bytes = b"\n", *, start: Any = None
@@ -151,9 +168,15 @@ class ObjectStream(DescribedObject):
             for line in self.one_by_one(batch):
                 yield line
 
-    def resume_at(self, position: Any) -> None:
-        """Let the iterators begin at an earlier attempt's position."""
+    def begin_attempt(self, number: int, position: Any) -> None:
+        """What is known once the work is claimed: the attempt, and where the iterators begin."""
+        self._attempt = number
         self._resume = position
+
+    def forget(self, checked: Verified) -> None:
+        """A way to the bytes was closed."""
+        if checked in self._checked:
+            self._checked.remove(checked)
 
     def one_by_one(self, batch: list[bytes]) -> Iterator[bytes]:
         """The lines of the batch handed out last; `position` follows each of them."""
@@ -173,10 +196,12 @@ class ObjectStream(DescribedObject):
             raise ValueError(f"read({start}, {end}): expected 0 <= start <= end")
         reading = self.reading(start, min(end, self.size))
         pieces = []
-        while piece := await reading.read():
-            self._on_bytes(len(piece))
-            pieces.append(piece)
-        await self.done_with(reading)
+        try:
+            while piece := await reading.read():
+                self._on_bytes(len(piece))
+                pieces.append(piece)
+        finally:
+            await self.done_with(reading)
         return b"".join(pieces)
 
     async def download(self) -> Path:
@@ -232,7 +257,7 @@ class ObjectStream(DescribedObject):
         if self._first is not None:
             self._first.body.close()
             self._first = None
-        for checked in self._checked:
+        for checked in list(self._checked):
             await checked.close()
         for reading in list(self._live):
             await self.done_with(reading)
@@ -260,23 +285,3 @@ class ObjectStream(DescribedObject):
         )
         self._checked.append(checked)
         return checked
-
-
-class _Chunks:
-    """Raw bytes; a class, so that no scope is held across a yield."""
-
-    def __init__(self, stream: ObjectStream, source: Verified, at: int) -> None:
-        self._stream = stream
-        self._source = source
-        self._at = at
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        chunk = await self._source.read()
-        if not chunk:
-            raise StopAsyncIteration
-        self._at += len(chunk)
-        self._stream._place = Place(self._at, self._at)  # noqa: SLF001 - one thing in two
-        return chunk

@@ -226,7 +226,7 @@ async def run_in_thread(handler: Callable[[SyncJob], object], job: Job) -> None:
     def call() -> None:
         error: BaseException | None = None
         try:
-            handler(SyncJob(job, bridge))
+            _refuse_unfinished(handler(SyncJob(job, bridge)))
         except BaseException as caught:  # noqa: BLE001 - raised again, on the loop
             error = caught
         loop.call_soon_threadsafe(ended.set_result, error)
@@ -249,8 +249,23 @@ async def run_in_thread(handler: Callable[[SyncJob], object], job: Job) -> None:
 
 async def call_handler(handler: Callable[[Any], object], job: Job) -> None:
     """Call a handler of either kind, on the loop or in a thread."""
-    called = getattr(handler, "__call__", handler)  # noqa: B004 - an object may be the handler
-    if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(called):
-        await cast("Awaitable[object]", handler(job))
+    # An object may be the handler, and a decorator may stand around an `async def`.
+    called = inspect.unwrap(getattr(handler, "__call__", handler))  # noqa: B004
+    if inspect.iscoroutinefunction(inspect.unwrap(handler)) or inspect.iscoroutinefunction(called):
+        _refuse_unfinished(await cast("Awaitable[object]", handler(job)))
     else:
         await run_in_thread(handler, job)
+
+
+def _refuse_unfinished(returned: object) -> None:
+    """Refuse what a handler returns instead of having done it: nothing would ever run it.
+
+    Raises:
+        TypeError: it is a coroutine, a generator or the like.
+    """
+    if inspect.iscoroutine(returned) or inspect.isgenerator(returned):
+        returned.close()
+    elif not (inspect.isawaitable(returned) or inspect.isasyncgen(returned)):
+        return
+    kind = type(returned).__name__
+    raise TypeError(f"the handler returned a {kind}, which nobody runs: make it an `async def`")

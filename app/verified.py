@@ -26,6 +26,9 @@ class Owner(Protocol):
     async def done_with(self, reading: Reading) -> None:
         """Close what a reading left open."""
 
+    def forget(self, checked: "Verified") -> None:
+        """One of its ways to the bytes was closed."""
+
 
 class Verified:
     """Stored bytes in order; only those that begin at 0 can be compared with a checksum.
@@ -90,7 +93,11 @@ class Verified:
         return chunk
 
     async def close(self) -> None:
-        """Stop asking for the checksum, where that still goes on."""
+        """Close what is open, and stop asking for the checksum; harmless twice."""
+        self._ended = True
+        self._owner.forget(self)
+        if self._reading is not None:
+            await self._owner.done_with(self._reading)
         if self._asking is not None:
             self._asking.cancel()
             await asyncio.wait([self._asking])
@@ -109,7 +116,7 @@ class Verified:
     async def _ask(self) -> Mapping[str, str]:
         try:
             return await self._reader.checksums(self._owner.facts)
-        except OutsideError as error:
+        except FailureError as error:
             self._telemetry.checksum_unknown(error)
             return {}
 

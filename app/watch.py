@@ -145,6 +145,11 @@ class Watch:
         """Seconds until the work has to have stopped; infinite while nothing ends it."""
         return max(0.0, self._limit - self._now())
 
+    @property
+    def is_committing(self) -> bool:
+        """Whether outputs are being made visible just now."""
+        return self._committing is not None
+
     @contextmanager
     def committing(self, scope: anyio.CancelScope) -> Iterator[None]:
         """In this block a stop no longer ends the work at once: it only bounds the scope."""

@@ -123,6 +123,12 @@ class Workshop:
 
     def stacks(self) -> str:
         """Where handlers are now, for the log: what their threads run and their tasks await."""
+        try:
+            return self._stacks()
+        except Exception as error:  # noqa: BLE001 - a look from another thread; the end goes on
+            return f"cannot be told: {error!r}"
+
+    def _stacks(self) -> str:
         frames = sys._current_frames()  # noqa: SLF001 - there is no other way
         threads = [
             thread

@@ -34,7 +34,7 @@ async def job_of(
     )
     resume = Checkpoint(before.state, before.position) if before else None
     if before:
-        stream.resume_at(before.position)
+        stream.begin_attempt(1, before.position)
     found = before.outputs if before else []
     restored = {saved.key: Restored(saved, tuple(parts), held) for saved, held in found}
     outputs = Outputs(store, OUTPUT, OutputPolicy({}), restored, [])

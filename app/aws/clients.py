@@ -12,7 +12,7 @@ from app.aws.startup import SharedTrust, service_models  # isort: skip
 import aioboto3
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
-from botocore.exceptions import NoRegionError
+from botocore.exceptions import BotoCoreError, NoRegionError
 
 from app.outcomes import ConfigurationError
 
@@ -24,6 +24,13 @@ _config = partial(AioConfig, http_session_cls=SharedTrust)
 
 def session() -> aioboto3.Session:
     """A session for one event loop; reads the SDK's own variables and files."""
+    try:
+        return _session()
+    except BotoCoreError as error:
+        raise ConfigurationError(f"AWS SDK: {error}") from None
+
+
+def _session() -> aioboto3.Session:
     inner = AioSession()
     # Credentials belong to a loop, and so does their refresh; service models are read-only and
     # slow to load.
@@ -41,8 +48,8 @@ async def _open(
         return await stack.enter_async_context(source.client(service, config=config))
     except NoRegionError:
         raise ConfigurationError("AWS_REGION: is not set: expected a region of AWS") from None
-    except ValueError as error:  # what botocore says to an endpoint that is no URL
-        raise ConfigurationError(f"AWS_ENDPOINT_URL: {error}") from None
+    except (ValueError, BotoCoreError) as error:  # an endpoint or a region that is none, and more
+        raise ConfigurationError(f"AWS SDK: {error}") from None
 
 
 async def sqs(source: aioboto3.Session, stack: AsyncExitStack, wait_seconds: float) -> Any:

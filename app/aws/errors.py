@@ -13,8 +13,10 @@ from botocore.exceptions import (
     CredentialRetrievalError,
     HTTPClientError,
     NoCredentialsError,
+    ParamValidationError,
     PartialCredentialsError,
 )
+from botocore.parsers import ResponseParserError
 
 from app.outcomes import (
     ConfigurationError,
@@ -74,6 +76,9 @@ _REASONS = (
 # Of a conditional write: 412 is lost, 409 met another one at the same moment.
 CONDITION_CODES = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 UPLOAD_GONE_CODES = {"NoSuchUpload"}
+# An answer that blames the request will be the same the next time, but for these two.
+_REFUSED_FROM, _REFUSED_TO = 400, 500
+_PASSING_STATUS = {408, 429}
 _QUEUE_MISSING_CODES = {"QueueDoesNotExist", "NonExistentQueue"}
 
 
@@ -94,28 +99,46 @@ def codes_behind(error: FailureError) -> set[str]:
 
 
 @contextmanager
-def translated(action: str) -> Iterator[None]:
-    """Let errors of the SDK leave this block as this program's; `action` says what was tried."""
+def translated(action: str, *, secret: str = "", queue: str = "QUEUE_URL") -> Iterator[None]:
+    """Let errors of the SDK leave this block as this program's.
+
+    Args:
+        action: what was tried.
+        secret: what SQS may say again in its answer, and no log may.
+        queue: the variable that names the queue asked.
+    """
     try:
         yield
     except ClientError as error:
-        raise of_client_error(error, action) from error
+        if secret:
+            # The cause would bring it back into the log.
+            raise of_client_error(error, action, queue, secret) from None
+        raise of_client_error(error, action, queue) from error
     except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:
         raise OutsideError(Reason.CREDENTIALS, f"{action}: {error}") from error
-    except (TimeoutError, HTTPClientError, BotoCoreError, aiohttp.ClientError, OSError) as error:
+    except ParamValidationError as error:
+        raise OutsideError(Reason.REFUSED, f"{action}: {error}") from error
+    except (BotoCoreError, ResponseParserError, *HTTP_ERRORS) as error:
         text = f"{action}: {type(error).__name__}: {error}"
         raise OutsideError(Reason.TRANSPORT, text) from error
 
 
-def of_client_error(error: ClientError, action: str) -> FailureError:
+def of_client_error(
+    error: ClientError, action: str, queue: str = "QUEUE_URL", secret: str = ""
+) -> FailureError:
     """The error that an answer of AWS stands for."""
     codes = codes_of(error)
     text = f"{action}: {error}"
+    if secret:
+        text = text.replace(secret, "(receipt handle)")
     if codes & _GONE_CODES or any(phrase in str(error) for phrase in _GONE_TEXTS):
         return MessageGoneError(text)
     if codes & _QUEUE_MISSING_CODES:
-        return ConfigurationError(f"QUEUE_URL: {text}")
+        return ConfigurationError(f"{queue}: {text}")
     if codes & _MISSING_CODES:
         return RejectedError(Reason.OBJECT_MISSING, text)
-    reason = next((reason for known, reason in _REASONS if codes & known), Reason.TRANSPORT)
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    refused = _REFUSED_FROM <= status < _REFUSED_TO and status not in _PASSING_STATUS
+    unknown = Reason.REFUSED if refused else Reason.TRANSPORT
+    reason = next((reason for known, reason in _REASONS if codes & known), unknown)
     return OutsideError(reason, text)

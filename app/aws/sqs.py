@@ -39,12 +39,12 @@ class SqsQueue:
 
     async def hide(self, message: Message, seconds: int) -> None:
         """Make the message invisible for so long from now; 0 releases it."""
-        with translated("changing the visibility"):
+        with translated("changing the visibility", secret=message.handle):
             await _change_visibility(self._client, self._queue_url, message, seconds)
 
     async def delete(self, message: Message) -> None:
         """Delete the message."""
-        with translated("deleting the message"):
+        with translated("deleting the message", secret=message.handle):
             await self._client.delete_message(
                 QueueUrl=self._queue_url, ReceiptHandle=message.handle
             )
@@ -59,7 +59,7 @@ class SqsQueue:
 
     async def bury(self, message: Message, letter: Mapping[str, str]) -> bool:
         """Send the body, unchanged, to the dead letters; False where there is no such queue."""
-        with translated("sending the dead letter"):
+        with translated("sending the dead letter", queue="DLQ_URL"):
             url = self._dlq_url or await self._find_dlq()
             if url is None:
                 return False
@@ -103,7 +103,7 @@ class SqsExtender:
 
     async def extend(self, message: Message, seconds: int) -> None:
         """Keep the message invisible for so long from now."""
-        with translated("renewing the lease"):
+        with translated("renewing the lease", secret=message.handle):
             await _change_visibility(self._client, self._queue_url, message, seconds)
 
 

@@ -5,6 +5,7 @@ from importlib import import_module
 
 import click
 
+from app import __version__
 from app.outcomes import EXIT_CODES, Outcome
 
 _COMMANDS = {
@@ -52,6 +53,6 @@ def _refusal(name: str) -> click.Command:
 
 
 @click.group(cls=_LazyGroup)
-@click.version_option(package_name="sqs-file-processor", prog_name="sqs-file-processor")
+@click.version_option(__version__, prog_name="sqs-file-processor")
 def program() -> None:
     """Processes large S3 objects, one SQS message a pod."""

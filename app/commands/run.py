@@ -23,7 +23,7 @@ from app.lease import call_seconds
 from app.outcomes import EXIT_CODES, ConfigurationError, Outcome, Reason, Result, result_of
 from app.podfiles import write_last_words
 from app.runtime import Ending, Runtime
-from app.settings import Settings, SettingsError
+from app.settings import Settings, SettingsError, termination_log
 from app.stop import Stop
 from app.telemetry import Telemetry, logs
 from app.worker import Worker
@@ -41,6 +41,8 @@ def run(stop: Stop) -> None:
     except SettingsError as error:
         for complaint in error.complaints:
             click.echo(complaint, err=True)
+        words = {"outcome": Outcome.MISCONFIGURED, "exit_code": 78, "reason": Reason.CONFIGURATION}
+        write_last_words(termination_log(os.environ), words | {"message_id": None}, None)
         raise SystemExit(EXIT_CODES[Outcome.MISCONFIGURED]) from None
     process = _Process(settings, stop)
     code = process.finish(process.run())
@@ -75,6 +77,10 @@ class _Process:
             return anyio.run(self._serve, found, backend_options={"use_uvloop": True})
         except ConfigurationError as error:
             return self._misconfigured(error)
+        except Exception as error:  # noqa: BLE001 - a defect of this program: said, and exit 70
+            self.telemetry.defect(error)
+            result = Result(Outcome.DEFECT, Reason.DEFECT, repr(error))
+            return Ending(result, EXIT_CODES[result.outcome])
         except SystemExit as error:
             if self.stop.signal is None:
                 text = f"HANDLERS: {self.settings.handlers!r} is not usable: it exits: {error}"
@@ -186,6 +192,7 @@ class _Process:
             "message_id": ending.message_id,
         }
         write_last_words(self.settings.termination_log, words, self.telemetry)
+        logs.drain(logs.DRAIN_SECONDS)
         # Or the interpreter looks through everything twice on its way out.
         gc.freeze()
         if result.outcome is Outcome.MISCONFIGURED:

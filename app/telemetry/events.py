@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from app.outcomes import Outcome, OutsideError, Reason, Result
+from app.outcomes import FailureError, Outcome, OutsideError, Reason, Result
 from app.ports import ObjectFacts
 from app.telemetry.metrics import Metrics
 
@@ -93,7 +93,7 @@ class Telemetry:
         """All bytes were delivered; which check of them was possible."""
         self.log.info("object_verified", integrity=integrity, bytes=size)
 
-    def checksum_unknown(self, error: OutsideError) -> None:
+    def checksum_unknown(self, error: FailureError) -> None:
         """The store could not be asked for the object's checksum."""
         self.log.warning("checksum_unknown", reason=error.reason, error=str(error))
 
@@ -238,6 +238,10 @@ class Telemetry:
     def settlement_failed(self, step: str, error: BaseException) -> None:
         """The message could not be settled; it comes back by itself."""
         self.log.error("settlement_failed", step=step, error=repr(error))
+
+    def settlement_retried(self, error: BaseException, pause: float) -> None:
+        """A step of the settlement failed, and is tried again."""
+        self.log.warning("settlement_retried", error=str(error), pause_seconds=pause)
 
     def receive_failed(self, result: Result) -> None:
         """The poll failed."""

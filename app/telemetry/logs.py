@@ -4,6 +4,7 @@ The standard library's loggers (asyncio, the SDK), warnings, uncaught exceptions
 prints all come out of the same renderer with the same ids.
 """
 
+import atexit
 import json
 import logging
 import os
@@ -18,7 +19,12 @@ from typing import Any, TextIO, cast
 import msgspec
 import structlog
 
+from app.telemetry.writer import LineWriter
+
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
+# What the end of the process waits for a slow reader of stdout.
+DRAIN_SECONDS = 1.0
+_writers: list[LineWriter] = []
 # At DEBUG these write signatures, bodies and receipt handles.
 _SDK_LOGGERS = ("aioboto3", "aiobotocore", "boto3", "botocore", "aiohttp", "s3transfer", "urllib3")
 _FIRST_FIELDS = ("timestamp", "level", "event", "job_id", "pod_name", "message_id")
@@ -43,15 +49,18 @@ def configure(ids: Mapping[str, str], *, level: str, fmt: str) -> None:
         level: the least level that is written.
         fmt: `json` or `console`.
     """
-    stream = _own_stdout() if fmt == "json" else sys.stdout
+    writer = _open_writer(own=fmt == "json")
+    _writers.append(writer)
+    atexit.register(drain, DRAIN_SECONDS)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             _stamp(dict(ids)),
+            _tell_lost(writer),
             _render_json if fmt == "json" else _console_renderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", writer)),
         cache_logger_on_first_use=True,
     )
     _adopt_standard_logging(LEVELS[level])
@@ -73,12 +82,26 @@ def message_id(value: str) -> Iterator[None]:
         yield
 
 
-def _own_stdout() -> TextIO:
-    """Stdout for log lines alone; what C code or a child process writes there goes to stderr."""
-    sys.stdout.flush()
-    stream = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
-    os.dup2(2, 1)
-    return stream
+def drain(seconds: float) -> None:
+    """Wait until the lines so far are written, but no longer than this."""
+    for writer in _writers:
+        writer.drain(seconds)
+
+
+def _open_writer(*, own: bool) -> LineWriter:
+    """Stdout; `own` for log lines alone: what C code or a child writes there goes to stderr."""
+    try:
+        sys.stdout.flush()
+        descriptor = os.dup(1)
+        if own:
+            os.dup2(2, 1)
+    except (
+        OSError,
+        ValueError,
+        AttributeError,
+    ):  # stdout is closed, and there is nowhere to say so
+        return LineWriter(None)
+    return LineWriter(descriptor)
 
 
 def _stamp(ids: dict[str, str]) -> structlog.types.Processor:
@@ -91,6 +114,15 @@ def _stamp(ids: dict[str, str]) -> structlog.types.Processor:
         return fixed | {name: value for name, value in event.items() if name not in fixed}
 
     return stamp
+
+
+def _tell_lost(writer: LineWriter) -> structlog.types.Processor:
+    def tell(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if lost := writer.take_lost():
+            event["lines_lost_before"] = lost
+        return event
+
+    return tell
 
 
 def _render_json(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
@@ -159,8 +191,27 @@ class _Lines:
     def isatty(self) -> bool:
         return False
 
+    @property
+    def buffer(self) -> "_Bytes":
+        """What some libraries write bytes to."""
+        return _Bytes(self)
+
     def fileno(self) -> int:
         return 1
+
+
+class _Bytes:
+    """The binary side of a text stream."""
+
+    def __init__(self, lines: _Lines) -> None:
+        self._lines = lines
+
+    def write(self, data: bytes) -> int:
+        self._lines.write(data.decode(errors="backslashreplace"))
+        return len(data)
+
+    def flush(self) -> None:
+        """As the text's."""
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:

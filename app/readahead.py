@@ -188,7 +188,8 @@ class ReadAhead:
 
     def _range_bytes(self) -> int:
         # Of the most connections there may soon be: long ranges in front would hold them all up.
-        return range_bytes(self._budget, self._most if self.target > 1 else 1)
+        one_is_enough = self.target == 1 and monotonic() < self._quiet_until
+        return range_bytes(self._budget, 1 if one_is_enough else self._most)
 
     def _share(self) -> int:
         """Of all that has yet to come, one connection's part: the last ranges end together."""

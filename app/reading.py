@@ -7,6 +7,7 @@ is seen that the handler waits for bytes while this thread has time to spare.
 
 import asyncio
 from collections.abc import Callable
+from math import ceil
 from pathlib import Path
 from time import perf_counter, thread_time
 
@@ -30,7 +31,7 @@ SEEN_OF_FAST_SECONDS = 0.25
 # Between two looks at it: a look costs as much as all else that is done with a chunk.
 UNSEEN_SECONDS = 0.5
 # Of what a thread can do; beyond it more connections only cost.
-USABLE = 0.9
+USABLE = 0.75
 # Of the range under way when reading goes parallel, read on at most.
 REST_BYTES = 4 << 20
 
@@ -117,7 +118,8 @@ class Meter:
         """How many connections this thread could serve, as busy as these keep it."""
         passed = max(1e-6, perf_counter() - self._began)
         idle = max(0.0, self._idle - (_waited_for_processor() - self._delayed))
-        return int(connections * USABLE * passed / max(1e-6, passed - idle))
+        useful = connections * USABLE * passed / max(1e-6, passed - idle)
+        return int(useful) if self.fast else ceil(useful)
 
 
 class Reading:

@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lock bench-start bench-signals clean
+.PHONY: help setup demo test check format lock bench-start bench-signals bench-checkpoint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ bench-start: $(BIN)/.ready ## whole life of a one-message process, beside bare b
 
 bench-signals: $(BIN)/.ready ## lateness of heartbeats, time from SIGTERM to exit
 	$(BIN)/python bench/signals.py
+
+bench-checkpoint: $(BIN)/.ready ## what a checkpoint() call costs, and its share of csv_profile
+	$(BIN)/python bench/checkpoint.py
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

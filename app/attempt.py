@@ -29,7 +29,7 @@ from app.outputs import Outputs
 from app.ports import Upload
 from app.stream import ObjectStream
 from app.sync import call_handler
-from app.watch import Errand, Halted, HandlerStuckError
+from app.watch import Cause, Errand, Halted, HandlerStuckError
 
 TIDY_SECONDS = 5.0
 
@@ -207,6 +207,7 @@ class ObjectAttempt:
     ) -> None:
         """Keep checkpoints while the handler runs, and the last one when it is to stop."""
         ended: Halted | HandlerStuckError | None = None
+        softly = anyio.Event()
         async with anyio.create_task_group() as group:
 
             async def keep() -> None:
@@ -216,28 +217,35 @@ class ObjectAttempt:
                     self._watch.fence(error)
 
             async def stop_softly() -> None:
+                await softly.wait()
                 with anyio.move_on_after(self._settings.grace_seconds / 4):
                     await arrived.wait()
+                if not job.stopping or self._watch.cause is Cause.LEASE_LOST:
+                    return
                 try:
-                    await keeper.save(job)
+                    with anyio.move_on_after(self._watch.left / 3):
+                        await keeper.save(job)
                 except FencedError as error:
                     self._watch.fence(error)
                 errand.cancel()
 
             def soften() -> bool:
                 if job.has_offered:
-                    group.start_soon(stop_softly)
+                    softly.set()
                 return job.has_offered
 
             group.start_soon(keep)
+            group.start_soon(stop_softly)
             try:
                 await self._watch.finish(errand, soften)
             except (Halted, HandlerStuckError) as error:
                 ended = error
             keeper.stop()
-            if isinstance(ended, HandlerStuckError) or not job.stopping:
-                group.cancel_scope.cancel()
             arrived.set()
+            softly.set()
+            # What is being written is waited for, as long as there is time.
+            bound = 0.0 if isinstance(ended, HandlerStuckError) else self._watch.left / 3
+            group.cancel_scope.deadline = anyio.current_time() + min(bound, STEP_SECONDS)
         if ended is not None:
             raise ended
 

@@ -184,16 +184,17 @@ class Hold:
         self._remember_failed()
         counts = result.outcome in (Outcome.RETRY, Outcome.REJECTED) and result.counts
         try:
-            await claim.change(
-                lambda record, write_id: ledger.closed(
-                    record,
-                    write_id,
-                    counts=counts,
-                    reason=result.reason or "",
-                    error=result.error,
+            with anyio.fail_after(min(STEP_SECONDS, self._watch.left / 2)):
+                await claim.change(
+                    lambda record, write_id: ledger.closed(
+                        record,
+                        write_id,
+                        counts=counts,
+                        reason=result.reason or "",
+                        error=result.error,
+                    )
                 )
-            )
-        except OutsideError as error:
+        except (OutsideError, TimeoutError) as error:
             self._telemetry.ledger_unreachable(error)
 
     def _remember_failed(self) -> None:

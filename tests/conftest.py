@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from faults.proxy import FaultProxy
 from harness.aws import Clients, Scene, client
+from harness.book import Book
 from harness.launch import Launcher
 from harness.server import ministack_server, moto_server
 
@@ -57,6 +58,14 @@ def start(scene: Scene, proxy: FaultProxy, tmp_path: Path) -> Iterator[Launcher]
     launcher = Launcher(scene, proxy, tmp_path)
     yield launcher
     launcher.close()
+
+
+@pytest.fixture
+def book(scene: Scene, proxy: FaultProxy, start: Launcher) -> Book:
+    """A ledger, which every worker of this test is told of."""
+    made = Book(scene, proxy)
+    start.more |= made.env
+    return made
 
 
 def _in_ci() -> bool:

@@ -31,6 +31,27 @@ async def handle(job):
         job.log.info("waiting")
         await asyncio.Event().wait()
 """
+# Copies lines, with a checkpoint behind each; at the one named in the environment it waits for a
+# stop, and then for the checkpoint behind it.
+COPY_LINES = """
+PAUSE_AT = int(os.environ.get("PAUSE_AT", "0"))
+
+async def pause(job, rows):
+    if rows == PAUSE_AT:
+        job.log.info("waiting")
+        while not job.stopping:
+            await asyncio.sleep(0.01)
+
+async def handle(job):
+    rows = job.resume.state["rows"] if job.resume else 0
+    job.log.info("began", rows=rows, attempt=job.attempt)
+    async with job.output("copy") as out:
+        async for line in job.object.lines():
+            await out.write(line + b"\\n")
+            rows += 1
+            await pause(job, rows)
+            await job.checkpoint({"rows": rows})
+"""
 
 
 @dataclass(slots=True)
@@ -38,11 +59,15 @@ class Launcher:
     """Call it with the source of a handlers' module to get a worker that runs it.
 
     Where the source names no `ROUTES`, its function `handle` takes every object.
+
+    Attributes:
+        more: variables for every worker from now on.
     """
 
     scene: Scene
     proxy: FaultProxy
     folder: Path
+    more: dict[str, str] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
     _workers: list[Worker] = field(default_factory=list)
 
@@ -54,7 +79,7 @@ class Launcher:
         folder = self.folder / f"pod-{len(self._workers)}"
         folder.mkdir()
         (folder / "handlers.py").write_text(handlers_module(handlers))
-        variables = self.environment(folder) | env
+        variables = self.environment(folder) | self.more | env
         worker = Worker(folder, {n: v for n, v in variables.items() if v}, arguments or ("run",))
         self._workers.append(worker)
         return self._stack.enter_context(worker)

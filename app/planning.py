@@ -99,4 +99,9 @@ def summed_up(planned: Plan, results: list[Result]) -> Result:
     pairs = zip(planned.records, results, strict=True)
     rejected = [(record, one) for record, one in pairs if one.outcome is Outcome.REJECTED]
     text = "; ".join(f"{record.where}: {one.reason}: {one.error}" for record, one in rejected)
-    return Result(Outcome.REJECTED, decided.reason, f"{len(rejected)} of {len(results)}: {text}")
+    return Result(
+        Outcome.REJECTED,
+        decided.reason,
+        f"{len(rejected)} of {len(results)}: {text}",
+        buried=all(one.buried for _, one in rejected),
+    )

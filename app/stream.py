@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Self
 
@@ -164,9 +165,11 @@ class ObjectStream(DescribedObject):
         self, terminator: bytes = b"\n", *, start: Any = None
     ) -> AsyncGenerator[bytes, None]:
         """Decompressed lines without their terminator, one by one; raises as `batches` does."""
-        async for batch in self.batches(terminator, start=start):
-            for line in self.one_by_one(batch):
-                yield line
+        # Whoever leaves early leaves nothing for the garbage collector to close.
+        async with aclosing(self.batches(terminator, start=start)) as batches:
+            async for batch in batches:
+                for line in self.one_by_one(batch):
+                    yield line
 
     def begin_attempt(self, number: int, position: Any) -> None:
         """What is known once the work is claimed: the attempt, and where the iterators begin."""

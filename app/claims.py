@@ -19,6 +19,8 @@ ROUNDS = 5
 # Between tries of one write that left the record as it was; seconds.
 PAUSES = (0.1, 0.3, 0.9)
 
+_NOBODYS_ETAG = f'"{"0" * 32}"'
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Record).decode
 
@@ -133,3 +135,27 @@ class Claim:
                 # A write of this attempt's own, whose answer was lost or not waited for.
                 self.record, self._etag = found
             raise FencedError(f"the work {self.key} was taken over by another attempt")
+
+
+async def honours_conditions(store: RecordStore) -> bool:
+    """Whether the store refuses a write whose condition is not met; a ledger needs one that does.
+
+    Writes a record of its own, and deletes it.
+
+    Raises:
+        OutsideError: the store cannot be asked.
+    """
+    key = f"probe-{secrets.token_hex(8)}"
+    await store.write(key, b"{}", None)
+    try:
+        return await _refuses(store, key, None) and await _refuses(store, key, _NOBODYS_ETAG)
+    finally:
+        await store.drop(f"{key}.json")
+
+
+async def _refuses(store: RecordStore, key: str, expected: str | None) -> bool:
+    try:
+        await store.write(key, b"{}", expected)
+    except ConditionError:
+        return True
+    return False

@@ -135,7 +135,9 @@ class Telemetry:
     def handler_failed(self, handler: str, result: Result, error: BaseException | None) -> None:
         """An attempt failed, by the handler's doing or in its surroundings."""
         trace = "".join(traceback.format_exception(error)) if error else None
-        self.log.warning(
+        # No retry mends these: someone has to.
+        loud = result.reason in (Reason.CREDENTIALS, Reason.ACCESS_DENIED)
+        (self.log.error if loud else self.log.warning)(
             "handler_failed",
             handler=handler,
             reason=result.reason,

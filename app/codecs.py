@@ -17,7 +17,7 @@ PIECE_BYTES = 1 << 20
 # zstandard cannot bound its output, but 4 KiB of it hold no more than 128 MiB.
 _ZSTD_SLICE_BYTES = 4 << 10
 # Below this a ratio says little: a small file of zeros is no attack.
-_RATIO_FROM_BYTES = 8 << 20
+_RATIO_FROM_BYTES = 64 << 10
 
 _MAGIC = (
     (b"\x1f\x8b", "gzip"),

@@ -135,8 +135,10 @@ def test_a_bound_on_the_size(codec: str) -> None:
 
 @CODECS
 def test_a_small_file_of_zeros_is_no_attack(codec: str) -> None:
-    """The ratio counts only from some megabytes on."""
-    assert len(decoded(codec, PACKS[codec](bytes(4 << 20)), limits=Limits(ratio=2))) == 4 << 20
+    """The ratio counts only from 64 KiB on."""
+    assert len(decoded(codec, PACKS[codec](bytes(64 << 10)), limits=Limits(ratio=2))) == 64 << 10
+    larger = PACKS[codec](bytes(512 << 10))
+    assert refused(codec, larger, limits=Limits(ratio=2)) is Reason.OBJECT_TOO_LARGE
 
 
 @CODECS

@@ -95,13 +95,15 @@ class Verified:
     async def close(self) -> None:
         """Close what is open, and stop asking for the checksum; harmless twice."""
         self._ended = True
-        self._owner.forget(self)
+        if self._asking is not None:
+            self._asking.cancel()
         if self._reading is not None:
             await self._owner.done_with(self._reading)
         if self._asking is not None:
-            self._asking.cancel()
             await asyncio.wait([self._asking])
             self._asking = None
+        # Last: who is cancelled in the middle of this is closed again with the stream.
+        self._owner.forget(self)
 
     def _begin(self) -> None:
         facts = self._owner.facts

@@ -3,13 +3,17 @@
 import asyncio
 import base64
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Any, Self
 
+import pytest
+
+from app import readahead, reading
 from app.codecs import Limits
 from app.described import StreamLimits
 from app.notifications import ObjectRef
@@ -21,6 +25,8 @@ from app.stream import ObjectStream
 from app.telemetry import Telemetry
 
 REF = ObjectRef("in", "k")
+RANGE_MIN_BYTES = 500
+PIECE_BYTES = 900
 NEVER_PAUSES = Patience(fruitless=8, base_seconds=0, most_seconds=0)
 
 
@@ -44,6 +50,26 @@ class Heard(Telemetry):
     def object_verified(self, integrity: str, size: int) -> None:  # noqa: ARG002
         """All bytes were delivered, and checked by this."""
         self.verified.append(integrity)
+
+
+@contextmanager
+def small_ranges(dice: Random) -> Iterator[None]:
+    """Within the block ranges have a few hundred bytes, and connections come by the dice.
+
+    Sizes are the real ones divided by some thousand, so that a small object has as many ranges as
+    a large one; how many connections would be useful does not depend on the clock.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(readahead, "RANGE_MIN_BYTES", RANGE_MIN_BYTES)
+        patch.setattr(readahead, "RANGE_MAX_BYTES", 20_000)
+        patch.setattr(readahead, "CHUNK_BYTES", PIECE_BYTES)
+        patch.setattr(reading, "SINGLE_RANGE_BYTES", 5000)
+        patch.setattr(reading, "REST_BYTES", 300)
+        patch.setattr(reading, "SEEN_SECONDS", 0)
+        patch.setattr(reading, "SEEN_OF_FAST_SECONDS", 0)
+        patch.setattr(reading, "UNSEEN_SECONDS", 0)
+        patch.setattr(reading.Meter, "useful", lambda *_: dice.choice([1, 1, 3, 8]))
+        yield
 
 
 @dataclass(slots=True)
@@ -90,7 +116,7 @@ class ShakyStore:
     failing: float = 0.0
     ignores_range: bool = False
     changes_after: int | None = None
-    piece_bytes: int = 900
+    piece_bytes: int = PIECE_BYTES
     checksum: bool = True
     opened: set["ShakyBody"] = field(default_factory=set)
     memory: Memory = field(default_factory=Memory)

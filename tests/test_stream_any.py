@@ -15,18 +15,14 @@ import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shaky import NEVER_PAUSES, ShakyStore, stream_of
+from shaky import NEVER_PAUSES, PIECE_BYTES, RANGE_MIN_BYTES, ShakyStore, small_ranges, stream_of
 
-from app import readahead, reading
 from app.outcomes import OutsideError, Reason
 from app.reading import Tuning
 from app.stream import ObjectStream
 
-# Real sizes divided by some thousand, so that a small object has as many ranges as a large one.
-RANGE_MIN_BYTES = 500
-PIECE_BYTES = 900
 MEMBER_BYTES = 7000
-# Thrown by the doubles of the clock; seeded by each case.
+# How many connections there are is its choice; seeded by each case.
 DICE = Random()
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "plain": bytes,
@@ -39,17 +35,7 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.fixture(scope="module", autouse=True)
 def _small() -> Iterator[None]:
-    """Ranges of a few hundred bytes, and connections added by the dice, not by the clock."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(readahead, "RANGE_MIN_BYTES", RANGE_MIN_BYTES)
-        patch.setattr(readahead, "RANGE_MAX_BYTES", 20_000)
-        patch.setattr(readahead, "CHUNK_BYTES", PIECE_BYTES)
-        patch.setattr(reading, "SINGLE_RANGE_BYTES", 5000)
-        patch.setattr(reading, "REST_BYTES", 300)
-        patch.setattr(reading, "SEEN_SECONDS", 0)
-        patch.setattr(reading, "SEEN_OF_FAST_SECONDS", 0)
-        patch.setattr(reading, "UNSEEN_SECONDS", 0)
-        patch.setattr(reading.Meter, "useful", lambda *_: DICE.choice([1, 1, 3, 8]))
+    with small_ranges(DICE):
         yield
 
 
@@ -96,7 +82,6 @@ def cases(draw: st.DrawFn, *, codecs: tuple[str, ...] = tuple(COMPRESS)) -> Case
         failing=draw(st.sampled_from([0.0, 0.02, 0.1, 0.4])),
         ignores_range=draw(st.sampled_from([False] * 5 + [True])),
         changes_after=draw(st.sampled_from([None] * 5 + [1, 2, 5])),
-        piece_bytes=PIECE_BYTES,
         checksum=draw(st.booleans()),
     )
     tuning = Tuning(

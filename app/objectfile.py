@@ -42,10 +42,17 @@ class ObjectFile(io.RawIOBase):
 
     def tell(self) -> int:
         """The offset of the next byte."""
+        self._refuse_closed()
         return self._at
+
+    def close(self) -> None:
+        """Let go of the bytes that were kept."""
+        self._blocks.clear()
+        super().close()
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Move to an offset from the start, from here or from the end."""
+        self._refuse_closed()
         origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
         if origin + offset < 0:
             raise ValueError(f"seek to {origin + offset}: before the start")
@@ -54,6 +61,7 @@ class ObjectFile(io.RawIOBase):
 
     def readinto(self, buffer: "WriteableBuffer") -> int:
         """Fill the buffer as far as the object goes; raises what the read raises."""
+        self._refuse_closed()
         with memoryview(buffer).cast("B") as view:
             wanted = min(len(view), max(0, self._size - self._at))
             if wanted >= BLOCK_BYTES * AHEAD_MAX_BLOCKS:
@@ -70,6 +78,10 @@ class ObjectFile(io.RawIOBase):
                 done += len(piece)
                 self._at += len(piece)
             return done
+
+    def _refuse_closed(self) -> None:
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
 
     def _block(self, number: int) -> bytes:
         if number in self._blocks:

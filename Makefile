@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lock bench-start bench-signals bench-checkpoint clean
+.PHONY: help setup demo test test-kills check format lock bench-start bench-signals bench-checkpoint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ demo: $(BIN)/.ready ## run the whole system on this machine; FILES="a.csv b.gz" 
 
 test: $(BIN)/.ready ## run the test suite; ARGS="-k lease" goes to pytest
 	$(BIN)/python -m pytest $(ARGS)
+
+test-kills: $(BIN)/.ready ## kill a worker 25 times at random moments (KILLS_SEED repeats a run), and cut every request alone
+	KILLS=25 $(BIN)/python -m pytest tests/test_run_kills.py tests/test_run_cuts.py $(ARGS)
 
 check: $(BIN)/.ready ## lint, format, types and the direction of imports
 	$(BIN)/ruff check .

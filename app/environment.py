@@ -130,6 +130,11 @@ def parse_url(text: str) -> str | None:
     return text if text.startswith(("http://", "https://")) and "/" in text[8:] else None
 
 
+def parse_gateway(text: str) -> str | None:
+    """The URL of a Pushgateway, without a slash at its end."""
+    return text.rstrip("/") if text.startswith(("http://", "https://")) and text[8:] else None
+
+
 def parse_account(text: str) -> str | None:
     """The text, if it is an account id."""
     return text if len(text) == 12 and text.isascii() and text.isdigit() else None  # noqa: PLR2004

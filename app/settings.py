@@ -18,6 +18,7 @@ from app.environment import (
     parse_account,
     parse_allowed,
     parse_folder,
+    parse_gateway,
     parse_level,
     parse_location,
     parse_url,
@@ -66,6 +67,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     spool_dir: Path
     ready_file: Path = Path("/tmp/ready")  # noqa: S108 - a name the pod's probe knows
     termination_log: Path | None = None
+    pushgateway_url: str | None = None
+    metrics_job: str = "sqs-file-processor"
     pod_name: str
     job_name: str
     pod_namespace: str | None = None
@@ -97,8 +100,6 @@ _NOT_BUILT: dict[str, tuple[str, ...]] = {
     "IDLE_SECONDS": ("0",),
     "HTTP_PORT": ("0",),
     "HANDLER_PROCESSES": ("0",),
-    "PUSHGATEWAY_URL": (),
-    "METRICS_JOB": (),
 }
 
 
@@ -156,6 +157,10 @@ def _read(env: Mapping[str, str]) -> Settings:
         spool_dir=spool,
         ready_file=Path(read.text("READY_FILE") or "/tmp/ready"),  # noqa: S108
         termination_log=termination_log(env),
+        pushgateway_url=read.take(
+            "PUSHGATEWAY_URL", None, parse_gateway, "the URL of a Pushgateway"
+        ),
+        metrics_job=read.text("METRICS_JOB") or "sqs-file-processor",
         pod_name=read.text("POD_NAME") or socket.gethostname(),
         job_name=read.text("JOB_NAME") or secrets.token_hex(6),
         pod_namespace=read.text("POD_NAMESPACE"),

@@ -52,6 +52,8 @@ OBEYED: dict[str, tuple[str, Any]] = {
     "SPOOL_DIR": ("/", Path("/")),
     "READY_FILE": ("/run/ready", Path("/run/ready")),
     "TERMINATION_LOG": ("/run/last-words", Path("/run/last-words")),
+    "PUSHGATEWAY_URL": ("http://gateway:9091/", "http://gateway:9091"),
+    "METRICS_JOB": ("mine", "mine"),
     "POD_NAME": ("pod-1", "pod-1"),
     "JOB_NAME": ("job-1", "job-1"),
     "POD_NAMESPACE": ("files", "files"),
@@ -64,8 +66,6 @@ REFUSED = {
     "IDLE_SECONDS": "5",
     "HTTP_PORT": "8080",
     "HANDLER_PROCESSES": "2",
-    "PUSHGATEWAY_URL": "http://gateway:9091",
-    "METRICS_JOB": "mine",
     "MAX_MESSAGES": "0",
 }
 WRONG = {

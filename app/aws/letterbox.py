@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 # First, since it decides what the SDK imports.
@@ -12,7 +13,8 @@ import msgspec
 from botocore.config import Config
 
 from app.aws.errors import translated
-from app.outcomes import ConfigurationError
+from app.aws.redrive import named_by
+from app.outcomes import ConfigurationError, MessageGoneError
 from app.ports import LETTER_PREFIX
 
 # Long enough to look through a full queue; what was looked at is released at the end anyway.
@@ -106,7 +108,8 @@ class LetterBox:
     def release(self) -> None:
         """Make visible again whatever was looked at and is still there."""
         for handle in list(self._taken.values()):
-            with translated("releasing a letter"):
+            # One that is gone (its delete was interrupted, but made) holds up none of the rest.
+            with suppress(MessageGoneError), translated("releasing a letter"):
                 self._client.change_message_visibility(
                     QueueUrl=self._dlq_url, ReceiptHandle=handle, VisibilityTimeout=0
                 )
@@ -135,8 +138,7 @@ class LetterBox:
             if not policy:
                 text = f"DLQ_URL: is not set, and {self._queue_url} has no redrive policy"
                 raise ConfigurationError(text)
-            account, name = msgspec.json.decode(policy)["deadLetterTargetArn"].split(":")[4:6]
-            found = self._client.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)
+            found = self._client.get_queue_url(**named_by(policy))
         return str(found["QueueUrl"])
 
 

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from app import clock
 from app.aws.errors import translated
+from app.aws.redrive import named_by
 from app.ports import LETTER_PREFIX, Message
 
 
@@ -88,9 +87,7 @@ class SqsQueue:
         policy = answer.get("Attributes", {}).get("RedrivePolicy")
         if not policy:
             return None
-        arn = str(msgspec.json.decode(policy)["deadLetterTargetArn"])
-        account, name = arn.split(":")[4:6]
-        found = await self._client.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)
+        found = await self._client.get_queue_url(**named_by(policy))
         return str(found["QueueUrl"])
 
 

@@ -11,10 +11,11 @@ from app.outcomes import EXIT_CODES, Outcome
 _COMMANDS = {
     "run": "app.commands.run:run",
     "dlq": "app.commands.dlq:dlq",
+    "janitor": "app.commands.janitor:janitor",
     "demo": "app.local.demo:demo",
     "scale": "app.local.scaler:scale",
 }
-_NOT_BUILT = ("backfill", "check", "janitor")
+_NOT_BUILT = ("backfill", "check")
 
 
 class _LazyGroup(click.Group):

@@ -26,6 +26,7 @@ from app.runtime import Ending, Runtime
 from app.settings import Settings, SettingsError, termination_log
 from app.stop import Stop
 from app.telemetry import Telemetry, logs
+from app.telemetry.push import PUSH_SECONDS, Pusher
 from app.worker import Worker
 from app.workshop import Workshop
 
@@ -63,6 +64,7 @@ class _Process:
             ids["namespace"] = settings.pod_namespace
         logs.configure(ids, level=settings.log_level, fmt=settings.log_format)
         self.telemetry = Telemetry()
+        self.pusher: Pusher | None = None
 
     def run(self) -> Ending:
         """Everything between the first log line and the last."""
@@ -72,6 +74,14 @@ class _Process:
             visibility_timeout=self.settings.visibility_timeout,
             deduplication="on" if self.settings.ledger_url else "off: no LEDGER_URL",
         )
+        if self.settings.pushgateway_url is not None:
+            self.pusher = Pusher(
+                self.settings.pushgateway_url,
+                self.settings.metrics_job,
+                self.settings.pod_name,
+                self.telemetry.metrics.registry,
+            )
+            self.pusher.push()
         try:
             found = routes.load(self.settings)
             return anyio.run(self._serve, found, backend_options={"use_uvloop": True})
@@ -178,6 +188,10 @@ class _Process:
     def finish(self, ending: Ending) -> int:
         """Say how it ended, to the log, to Kubernetes and to who reads the terminal."""
         result = ending.result
+        if self.pusher is not None:
+            failed = self.pusher.finish(min(PUSH_SECONDS, self._closing_seconds()))
+            if failed is not None:
+                self.telemetry.push_failed(failed)
         self.telemetry.job_finished(
             result,
             ending.exit_code,

@@ -34,8 +34,6 @@ WORKER_VARIABLES = frozenset(name.upper() for name in Settings.__struct_fields__
     "IDLE_SECONDS",
     "HTTP_PORT",
     "HANDLER_PROCESSES",
-    "PUSHGATEWAY_URL",
-    "METRICS_JOB",
 }
 # In development mode aiohttp refuses the two Server headers of moto's answers.
 _FOREIGN_PREFIXES = ("AWS_", "BOTO_", "MOTO_", "PYTHONDEVMODE")

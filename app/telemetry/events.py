@@ -273,6 +273,10 @@ class Telemetry:
         if result.outcome in _LEVELS:
             self.metrics.failures.labels(result.reason or "unknown").inc()
 
+    def push_failed(self, error: Exception) -> None:
+        """The gateway did not take the metrics; the line carries what it would have."""
+        self.log.warning("metrics_push_failed", error=repr(error), counters=self.metrics.counters())
+
     def job_finished(
         self, result: Result, exit_code: int, seconds: float, bytes_read: int, messages: int
     ) -> None:

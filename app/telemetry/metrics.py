@@ -39,6 +39,16 @@ class Metrics:
             registry=self.registry,
         )
 
+    def counters(self) -> dict[str, float]:
+        """Every sample that is not 0, by its name and labels; histograms' buckets left out."""
+        found: dict[str, float] = {}
+        for metric in self.registry.collect():
+            for sample in metric.samples:
+                if sample.value and not sample.name.endswith("_bucket"):
+                    labels = ",".join(f'{name}="{text}"' for name, text in sample.labels.items())
+                    found[sample.name + (f"{{{labels}}}" if labels else "")] = sample.value
+        return found
+
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, namespace=PREFIX, registry=self.registry)
 

@@ -1,0 +1,99 @@
+"""`janitor`: keeps the Pushgateway clean, and tells it the queues' depths; made for a CronJob."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.request import urlopen
+
+import click
+import msgspec
+from prometheus_client import CollectorRegistry, Gauge, delete_from_gateway, push_to_gateway
+
+from app.aws.depths import depths
+from app.environment import Reader, parse_gateway, parse_url
+from app.outcomes import EXIT_CODES, FailureError, Outcome
+from app.telemetry.metrics import PREFIX
+
+# The group of the depths; never one of a pod's, and never deleted.
+INSTANCE = "janitor"
+GATEWAY_SECONDS = 10.0
+
+
+@click.command()
+@click.option(
+    "--ttl",
+    "ttl_seconds",
+    type=click.FloatRange(min=0),
+    default=3600,
+    show_default=True,
+    help="Seconds since its last push after which a pod's group is deleted.",
+)
+def janitor(ttl_seconds: float) -> None:
+    """Delete this job's old Pushgateway groups, and push the depth of queue and DLQ.
+
+    A group should live for at least two scrapes. Groups of other jobs, and groups with other
+    labels, are left alone.
+    """
+    gateway, queue, dlq, job = _configured()
+    try:
+        deleted = sum(1 for _ in _sweep(gateway, job, ttl_seconds))
+        found = depths(queue, dlq)
+        _push(gateway, job, found)
+    except FailureError as error:
+        raise click.ClickException(str(error)) from None
+    except (OSError, msgspec.MsgspecError) as error:
+        raise click.ClickException(f"PUSHGATEWAY_URL: {gateway}: {error}") from None
+    told = ", ".join(f"{name} {state} {count}" for (name, state), count in found.items())
+    click.echo(f"{deleted} groups deleted; {told}")
+
+
+def _configured() -> tuple[str, str, str | None, str]:
+    """Gateway, queue, dead-letter queue and job; ends with 78 where one of them is wrong."""
+    read = Reader(os.environ)
+    gateway = read.take("PUSHGATEWAY_URL", None, parse_gateway, "the URL of a Pushgateway")
+    queue = read.take("QUEUE_URL", None, parse_url, "the URL of an SQS queue")
+    dlq = read.take("DLQ_URL", None, parse_url, "the URL of an SQS queue")
+    for name in ("PUSHGATEWAY_URL", "QUEUE_URL"):
+        if read.text(name) is None:
+            read.complain(name, "a URL")
+    if read.complaints:
+        print("\n".join(read.complaints), file=sys.stderr)  # noqa: T201 - for people
+        raise SystemExit(EXIT_CODES[Outcome.MISCONFIGURED])
+    return str(gateway), str(queue), dlq, read.text("METRICS_JOB") or "sqs-file-processor"
+
+
+def _sweep(gateway: str, job: str, ttl_seconds: float) -> Iterator[str]:
+    """Delete the groups that no pod has pushed to for so long; the pods' names."""
+    with urlopen(f"{gateway}/api/v1/metrics", timeout=GATEWAY_SECONDS) as answer:  # noqa: S310
+        groups = msgspec.json.decode(answer.read())["data"]
+    for group in groups:
+        instance = _stale(group, job, time.time() - ttl_seconds)
+        if instance is not None:
+            delete_from_gateway(gateway, job, {"instance": instance}, timeout=GATEWAY_SECONDS)
+            yield instance
+
+
+def _stale(group: dict[str, Any], job: str, before: float) -> str | None:
+    """The pod whose group this is, if it is one of this job's and old enough."""
+    labels = group.get("labels", {})
+    if set(labels) != {"job", "instance"} or labels["job"] != job:
+        return None
+    pushed = group.get("push_time_seconds", {}).get("metrics", [{}])[0].get("value", "inf")
+    stale = labels["instance"] != INSTANCE and float(pushed) < before
+    return str(labels["instance"]) if stale else None
+
+
+def _push(gateway: str, job: str, found: dict[tuple[str, str], int]) -> None:
+    registry = CollectorRegistry()
+    gauge = Gauge(
+        "queue_messages",
+        "Messages of a queue by their state.",
+        ("queue", "state"),
+        namespace=PREFIX,
+        registry=registry,
+    )
+    for (queue, state), count in found.items():
+        gauge.labels(queue, state).set(count)
+    push_to_gateway(gateway, job, registry, {"instance": INSTANCE}, timeout=GATEWAY_SECONDS)

@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kills check format lock bench-start bench-signals bench-checkpoint clean
+.PHONY: help setup demo test test-kills check format lock bench-start bench-signals bench-checkpoint bench-stream bench-codecs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,12 @@ bench-signals: $(BIN)/.ready ## lateness of heartbeats, time from SIGTERM to exi
 
 bench-checkpoint: $(BIN)/.ready ## what a checkpoint() call costs, and its share of csv_profile
 	$(BIN)/python bench/checkpoint.py
+
+bench-stream: $(BIN)/.ready ## a large object beside boto3, aioboto3, obstore, CRT, s5cmd (needs nginx-light)
+	$(BIN)/python bench/stream.py
+
+bench-codecs: $(BIN)/.ready ## gzip to lines beside gzip.open
+	$(BIN)/python bench/lines.py
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

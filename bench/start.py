@@ -6,22 +6,18 @@ with the runtime packages only: what is installed beside them is imported by som
 """
 
 import argparse
-import hashlib
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
-import venv
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from local_aws import REPOSITORY, environment, local_aws
+from environments import BENCH, REQUIREMENTS, python_with
+from local_aws import environment, local_aws
 
-BENCH = Path(__file__).resolve().parent
-REQUIREMENTS = REPOSITORY / "requirements.txt"
 OBJECT = bytes(range(256)) * 4
 TARGET_TO_AIOBOTOCORE, AIM_TO_BOTO3 = 1.25, 1.5
 
@@ -44,20 +40,6 @@ class Contestant:
     def cpu(self) -> float:
         """The median of the processor's time."""
         return statistics.median(self.cpu_seconds)
-
-
-def runtime_python() -> Path:
-    """The interpreter of an environment with what requirements.txt names; built once per lock."""
-    stamp = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()[:12]
-    folder = Path(tempfile.gettempdir()) / f"sqs-file-processor-bench-{os.getuid()}-{stamp}"
-    python = folder / "bin" / "python"
-    if not (folder / ".ready").exists():
-        print(f"building {folder} from requirements.txt ...", flush=True)
-        venv.create(folder, with_pip=True, clear=True)
-        install = ["install", "--quiet", "--require-hashes", "-r", str(REQUIREMENTS)]
-        subprocess.run([python, "-m", "pip", "--disable-pip-version-check", *install], check=True)
-        (folder / ".ready").touch()
-    return python
 
 
 def run_once(contestant: Contestant, python: Path, env: Mapping[str, str], folder: Path) -> None:
@@ -88,7 +70,7 @@ def run_once(contestant: Contestant, python: Path, env: Mapping[str, str], folde
 
 def measure(runs: int) -> tuple[Contestant, Contestant, Contestant]:
     """Interleaved runs, so that what else the machine does falls on all alike."""
-    python = runtime_python()
+    python = python_with(REQUIREMENTS)
     boto3 = Contestant("boto3, no safety", (str(BENCH / "bare_boto3.py"),))
     bare = Contestant("aiobotocore, no safety", (str(BENCH / "bare_aiobotocore.py"),))
     app = Contestant("app run", ("-m", "app", "run"))

@@ -26,6 +26,7 @@ from app.outcomes import (
 )
 from app.output import Output, OutputPolicy, Restored
 from app.outputs import Outputs
+from app.planning import verdict_on_changed, was_changed
 from app.ports import Upload
 from app.stream import ObjectStream
 from app.sync import call_handler
@@ -105,16 +106,10 @@ class ObjectAttempt:
 
     def _changed(self, stream: ObjectStream) -> Result | None:
         """The verdict on an object that was overwritten after its event, if there is one."""
-        named = (self._ref.etag or "").strip('"')
-        if self._ref.version_id or not named or named == stream.etag.strip('"'):
+        if not was_changed(self._ref, stream.facts):
             return None
-        text = f"the event is of {named}, there is {stream.etag}"
-        if self._settings.changed_object == "skip":
-            return Result(Outcome.SKIPPED, Reason.OBJECT_CHANGED, text)
-        if self._settings.changed_object == "reject":
-            return Result(Outcome.REJECTED, Reason.OBJECT_CHANGED, text)
-        self._telemetry.object_followed(named, stream.etag)
-        return None
+        self._telemetry.object_changed(self._ref.etag or "", stream.etag)
+        return verdict_on_changed(self._settings.changed_object)
 
     async def _with_claim(self, stream: ObjectStream, opened: list[Output]) -> Result:
         """Work under a claim, where there is a ledger; whatever comes of it is recorded."""

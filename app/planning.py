@@ -7,7 +7,7 @@ from app import notifications
 from app.handler import Route, route_for
 from app.notifications import ObjectRef
 from app.outcomes import Outcome, Reason, RejectedError, Result, result_of, worst
-from app.ports import Message
+from app.ports import Message, ObjectFacts
 from app.settings import Settings
 
 
@@ -86,6 +86,21 @@ def _record(ref: ObjectRef, routes: list[Route], settings: Settings) -> Record:
         return Record(ref, route)
     named = f"s3://{ref.bucket}/{ref.key}: {text}"
     return Record(ref, verdict=Result(Outcome.REJECTED, reason, named))
+
+
+def was_changed(ref: ObjectRef, facts: ObjectFacts) -> bool:
+    """Whether what was opened is not what the event tells of; one with a version is never."""
+    named = (ref.etag or "").strip('"')
+    return not ref.version_id and named not in ("", facts.etag.strip('"'))
+
+
+def verdict_on_changed(policy: str) -> Result | None:
+    """What CHANGED_OBJECT says becomes of it; None: what is there is processed."""
+    verdicts = {"skip": Outcome.SKIPPED, "reject": Outcome.REJECTED}
+    if policy not in verdicts:
+        return None
+    text = "overwritten after its event"
+    return Result(verdicts[policy], Reason.OBJECT_CHANGED, text)
 
 
 def summed_up(planned: Plan, results: list[Result]) -> Result:

@@ -153,9 +153,9 @@ class Telemetry:
         """One object of a message that names several has its outcome."""
         self.log.info("record_ended", outcome=result.outcome, reason=result.reason, object=where)
 
-    def object_followed(self, named: str, found: str) -> None:
-        """The object was overwritten after its event; what is there is processed."""
-        self.log.info("object_followed", event_etag=named, etag=found)
+    def object_changed(self, named: str, found: str) -> None:
+        """The object was overwritten after its event."""
+        self.log.info("object_changed", event_etag=named, etag=found)
 
     def duplicate(self) -> None:
         """The work was done before."""

@@ -164,9 +164,15 @@ class Hold:
 
     async def superseded(self, error: SupersededError) -> Result:
         """A newer version's output is there: this work needs no effect of its own any more."""
+        before = self.claim.record if self.claim else None
         await self._change(
             lambda record, write_id: ledger.done(ledger.reclaimed(record, ""), write_id)
         )
+        if before is not None:
+            for output in before.outputs:
+                if output.upload_id:
+                    await self._abort(Upload(output.bucket, output.key, output.upload_id))
+            await self._drop_checkpoint(before)
         return Result(Outcome.SKIPPED, Reason.SUPERSEDED, str(error))
 
     async def _change(self, make: Callable[[Record, str], Record]) -> None:

@@ -62,7 +62,7 @@ def test_a_worker_that_is_killed_at_random_moments(
     block = b"\n".join(chance.randbytes(60).hex().encode() for _ in range(20_000)) + b"\n"
     member = gzip.compress(block, 1)
     members = INPUT_BYTES // len(member) + 1
-    pause = LIFE_SECONDS * (KILLS + 1) * 0.7 / (members * len(block))
+    pause = LIFE_SECONDS * (KILLS + 1) * 0.2 / (members * len(block))
     told = [f"seed {SEED}: {KILLS} kills, {members * len(member):,} bytes of gzip"]
     scene.submit("k.gz", member * members)
     start.more |= {"VISIBILITY_TIMEOUT": "10", "MAX_ATTEMPTS": str(KILLS + 1)}

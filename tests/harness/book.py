@@ -54,15 +54,15 @@ class Book:
         checkpoint = self.record().checkpoint
         return int(checkpoint.state["rows"]) if checkpoint else 0
 
-    def release(self) -> None:
-        """Make the message visible whose worker was killed, instead of waiting for it."""
+    def release(self, handle: str = "") -> None:
+        """Make a message visible whose worker was killed; by default the one taken last."""
         taken = [
             call.parameters["ReceiptHandle"]
             for call in self.proxy.calls("ChangeMessageVisibility")
             if call.queue == self.scene.queue_url.rpartition("/")[2]
         ]
         self.scene.aws.sqs.change_message_visibility(
-            QueueUrl=self.scene.queue_url, ReceiptHandle=taken[-1], VisibilityTimeout=0
+            QueueUrl=self.scene.queue_url, ReceiptHandle=handle or taken[-1], VisibilityTimeout=0
         )
 
     def assert_nothing_left(self) -> None:

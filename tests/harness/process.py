@@ -122,6 +122,12 @@ class Worker:
         assert found, f"no event {name} {fields or ''} came"
         return found[0]
 
+    def wait_for_count(self, name: str, count: int, timeout: float = 30) -> None:
+        """Return once the log has so many lines of this event."""
+        with self._came:
+            came = self._came.wait_for(lambda: len(self.events(name)) >= count, timeout)
+        assert came, f"{count} events {name} did not come"
+
     def wait_for_stderr(self, text: str, timeout: float = 30) -> None:
         """Return as soon as the process has written this to its standard error.
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import marshal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -161,6 +162,8 @@ class Job:
             copied = marshal.dumps(state)
         except ValueError:
             copied = marshal.dumps(msgspec.to_builtins(state))
+        if not self.has_offered:  # of the first; the rest will be alike, and are looked at later
+            _json_of(copied)
         # A property and a method call here would cost as much as all the rest.
         place = self.object._place  # noqa: SLF001
         rest = place.rest if place is not None else None
@@ -185,7 +188,7 @@ class Job:
         kept = self._outputs.saved(self._offered)
         self._offered = None
         self._snapshot = Snapshot(
-            state=marshal.loads(copied),  # noqa: S302 - our own, of a moment ago
+            state=_json_of(copied),
             position=place.token(mark) if place is not None else None,
             outputs=[(saved, held) for _, saved, held in kept]
             + [(found.saved, found.held) for found in self._outputs.untouched],
@@ -217,6 +220,16 @@ class Job:
     def written(self) -> int:
         """Bytes written to all outputs so far."""
         return self._outputs.written
+
+
+def _json_of(copied: bytes) -> Any:
+    """The state that was copied; TypeError where it is not JSON."""
+    state = marshal.loads(copied)  # noqa: S302 - our own, of a moment ago
+    try:
+        json.dumps(state, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"the state is not JSON: {error}") from None
+    return state
 
 
 def output_metadata(

@@ -101,3 +101,43 @@ def test_a_stop_and_the_next_attempt(
 def book_rows(checkpoint: object) -> int:
     """The rows that a checkpoint tells of."""
     return int(getattr(checkpoint, "state")["rows"])  # noqa: B009 - typed as anything
+
+
+SEVERAL = """
+async def handle(job):
+    job.log.info("began", rows=job.resume.state["rows"] if job.resume else 0)
+    async with job.output("open") as still_open:
+        if job.resume is None:
+            for key, size in (("small", 10), ("large", 2 << 20)):
+                async with job.output(key) as closed:
+                    await closed.write(key.encode() * size)
+            await still_open.write(b"one, ")
+            await job.checkpoint({"rows": 1})
+            job.log.info("waiting")
+            while not job.stopping:
+                await asyncio.sleep(0.01)
+            await job.checkpoint({"rows": 1})
+        await still_open.write(b"two")
+"""
+
+
+def test_outputs_that_were_closed_before_the_checkpoint(
+    scene: Scene, book: Book, start: Launcher
+) -> None:
+    """Not opened again, they are part of the commit all the same, with the one that was open."""
+    scene.submit("k")
+    first = start(SEVERAL)
+    first.wait_for_event("waiting")
+    first.signal(signal.SIGTERM)
+    assert first.wait() == 143
+    assert scene.outputs() == {}
+
+    second = start(SEVERAL)
+    assert second.wait() == 0
+    assert second.events("began", rows=1)
+    assert scene.outputs() == {
+        "out/small": b"small" * 10,
+        "out/large": b"large" * (2 << 20),
+        "out/open": b"one, two",
+    }
+    book.assert_nothing_left()

@@ -132,7 +132,8 @@ class Settlement:
     async def _outlives_retention(self, message: Message, result: Result) -> bool:
         """Whether the message would be dropped, without a trace, before its next try is over."""
         age = time.time() - message.sent_at
-        if result.outcome is not Outcome.RETRY or age < RETENTION_MIN_SECONDS / 2:
+        wait = result.after_seconds or 0
+        if result.outcome is not Outcome.RETRY or age + wait < RETENTION_MIN_SECONDS / 2:
             return False
         try:
             retention = await self._receiver.retention_seconds()
@@ -141,7 +142,7 @@ class Settlement:
             return False
         again = self._settings.retry_max_seconds + self._settings.visibility_timeout
         # Of a short retention no more than a quarter is spent on waiting for better times.
-        return age + min(again, retention / 4) > retention
+        return age + max(wait, min(again, retention / 4)) > retention
 
     async def _release(self, message: Message, result: Result, lease: Lease) -> Result:
         if self._settings.on_sigterm == "expire":

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 
+from app import allocator
 from app.ranges import RangeReader
 
 RANGE_MIN_BYTES = 1 << 20
@@ -19,8 +20,12 @@ TRIAL_SECONDS = 0.5
 HELPED = 1.3
 # A response that is this long in coming is worth being asked for before its connection is free.
 LATE_SECONDS = 0.01
-# So many of them at once, beyond the connections that bring bytes.
+# So many of them at once; they are of the connections that are allowed, not beyond them.
 EARLY_MOST = 1
+# With fewer connections than this, one that only waits for a response is missed more.
+EARLY_FROM = 4
+# Delivered between two times that the allocator gives back what it holds between chunks.
+TRIM_BYTES = 64 << 20
 
 
 @dataclass(slots=True)
@@ -73,8 +78,10 @@ class ReadAhead:
         self._make = make
         self._at = first.end
         self._end = end
-        self._most = max(1, min(connections, budget // RANGE_MIN_BYTES))
-        self._budget = max(RANGE_MIN_BYTES // 2, budget - self._most * CHUNK_BYTES)
+        self._allowed = max(1, min(connections, budget // RANGE_MIN_BYTES))
+        # One is left for the request that is made while another still brings its last bytes.
+        self._most = self._allowed - (EARLY_MOST if self._allowed >= EARLY_FROM else 0)
+        self._budget = max(RANGE_MIN_BYTES // 2, budget - self._allowed * CHUNK_BYTES)
         self._rate_of_one = rate_of_one
         self._fetches: deque[_Fetch] = deque()
         self._begun = 0
@@ -83,6 +90,7 @@ class ReadAhead:
         self._succeeded = 0
         self._buffered = 0
         self._delivered = 0
+        self._until_trim = TRIM_BYTES
         self._starved = False
         self._throttled = False
         self._quiet_until = 0.0
@@ -165,6 +173,10 @@ class ReadAhead:
     def _deliver(self, chunk: bytes) -> bytes:
         self._buffered -= len(chunk)
         self._delivered += len(chunk)
+        self._until_trim -= len(chunk)
+        if self._until_trim <= 0:
+            self._until_trim = TRIM_BYTES
+            allocator.give_back()
         if self._buffered < self._budget:
             self._room.set()
         return chunk
@@ -172,7 +184,7 @@ class ReadAhead:
     def _grow(self) -> None:
         """Start ranges until as many are read as is wanted."""
         missing = self.target - (self._active - self._succeeded)
-        missing = min(missing, self.target + EARLY_MOST - self._active)
+        missing = min(missing, self._allowed - self._active)
         for _ in range(missing):
             if self._at >= self._end:
                 return

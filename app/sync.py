@@ -59,7 +59,8 @@ class Bridge:
         """Let the call under way, or the next one, raise Interrupted."""
         with self._lock:
             self._stopped = True
-            for call in self._calls:
+            # A copy: each call takes itself out as soon as it is cancelled.
+            for call in list(self._calls):
                 call.cancel()
 
     def iterate(self, source: AsyncIterator[T]) -> Iterator[T]:
@@ -241,6 +242,8 @@ async def run_in_thread(handler: Callable[[SyncJob], object], job: Job) -> None:
             # Raised again below: the thread has to be out of the handler first.
             cancelled = error
             bridge.stop()
+    # A library's threads may still read, and would wait for ever once this loop is closed.
+    bridge.stop()
     if cancelled is not None:
         raise cancelled
     if (raised := ended.result()) is not None:

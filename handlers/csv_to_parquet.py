@@ -27,10 +27,12 @@ def csv_to_parquet(job: SyncJob) -> None:
     """Write `<key>.parquet`; column types are inferred from the first block."""
     source = io.BufferedReader(_Pieces(job.object.decompressed()), BLOCK_BYTES)
     options = csv.ReadOptions(block_size=BLOCK_BYTES)
+    # Cells may hold line ends: without this such a table is refused, or only where a block ends.
+    shape = csv.ParseOptions(newlines_in_values=True)
     try:
         # Opened within the block: a writer must be closed before its output is.
         with (
-            csv.open_csv(source, read_options=options) as reader,
+            csv.open_csv(source, read_options=options, parse_options=shape) as reader,
             job.output(f"{job.object.key}.parquet", "application/vnd.apache.parquet") as out,
             pq.ParquetWriter(_Sink(out.write), reader.schema, compression="zstd") as writer,
         ):

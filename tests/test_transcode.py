@@ -99,7 +99,7 @@ def test_an_empty_object(handler: Handler) -> None:
     """Nothing becomes a valid file that holds nothing."""
     store = store_with("k", b"")
     asyncio.run(perform(handler, store, "k"))
-    name, decompress = {to_zstd: ("k.zst", unzstd), to_gzip: ("k.gz", gzip.decompress)}[handler]
+    name, decompress = ("k.zst", unzstd) if handler is to_zstd else ("k.gz", gzip.decompress)
     assert decompress(written(store, name).data) == b""
 
 

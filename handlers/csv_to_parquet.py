@@ -27,7 +27,7 @@ def csv_to_parquet(job: SyncJob) -> None:
     """Write `<key>.parquet`; column types are inferred from the first block."""
     source = io.BufferedReader(_Pieces(job.object.decompressed()), BLOCK_BYTES)
     options = csv.ReadOptions(block_size=BLOCK_BYTES)
-    # Cells may hold line ends: without this such a table is refused, or only where a block ends.
+    # Cells may hold line ends; without this one that lies across two blocks is an error.
     shape = csv.ParseOptions(newlines_in_values=True)
     try:
         # Opened within the block: a writer must be closed before its output is.

@@ -25,7 +25,8 @@ ROW_GROUP_BYTES = 1 << 20
 TABLE = (
     "id,when,city,share,flag,nothing\n"
     + "".join(
-        f'{n},2026-01-02 03:04:{n % 60:02},"city, ""{n % 9}""\nü",{n / 8},{"true" if n % 3 else ""},\n'
+        f'{n},2026-01-02 03:04:{n % 60:02},"city, ""{n % 9}""\nü",{n / 8},'
+        + ("true,\n" if n % 3 else ",\n")
         for n in range(ROWS)
     )
 ).encode()

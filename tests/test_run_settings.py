@@ -158,6 +158,18 @@ def test_a_queue_that_is_not_there(scene: Scene, start: Launcher) -> None:
     assert "QUEUE_URL" in worker.stdout + worker.stderr
 
 
+def test_a_ledger_that_is_not_there(scene: Scene, start: Launcher) -> None:
+    """A LEDGER_URL that names no bucket: 78, and the message is not lost."""
+    scene.submit("k")
+
+    worker = start(COPY, LEDGER_URL="s3://no-such-bucket-anywhere/ledger")
+
+    assert worker.wait() == 78
+    assert "LEDGER_URL: " in worker.events("handler_failed")[0]["error"]
+    assert scene.outputs() == {}
+    assert scene.depth() == Depth(0, 1)
+
+
 def test_a_poll_that_is_refused_ends_with_an_error(start: Launcher, proxy: FaultProxy) -> None:
     """Without permission to receive there is nothing to do but to say so, and to come again."""
     proxy.add(Rule("ReceiveMessage", sqs_error(403, "AccessDenied")))

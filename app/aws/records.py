@@ -4,7 +4,7 @@ from typing import Any
 
 from app.aws.errors import CONDITION_CODES, codes_behind, translated
 from app.aws.s3 import Source
-from app.outcomes import ConditionError, OutsideError, RejectedError
+from app.outcomes import ConditionError, ConfigurationError, OutsideError, RejectedError
 from app.ports import Stored
 from app.settings import Location
 
@@ -70,7 +70,7 @@ class S3Records:
         except RejectedError as error:
             codes = codes_behind(error)
             if "NoSuchBucket" in codes:
-                raise
+                raise ConfigurationError(f"LEDGER_URL: {error}") from error
             return None
         return data, answer["ETag"]
 

@@ -9,7 +9,7 @@ from faults.plan import Drop, Rule
 from faults.proxy import FaultProxy
 from harness.aws import Scene
 from harness.book import Book
-from harness.launch import COPY_LINES, Launcher
+from harness.launch import COPY, COPY_LINES, Launcher
 from harness.process import Worker
 
 ROWS = 1000
@@ -108,6 +108,27 @@ def test_a_ledger_that_hangs_at_a_stop(
 
     assert start(COPY_LINES).wait() == 0
     assert scene.outputs() == {"out/copy": DATA}
+    book.assert_nothing_left()
+
+
+def test_a_commit_that_hangs_at_a_stop(
+    scene: Scene, book: Book, start: Launcher, proxy: FaultProxy
+) -> None:
+    """Interrupted at the end of the grace; the next one finishes it without the handler."""
+    scene.submit("k", bytes(9 << 20))
+    hanging = Rule("CompleteMultipartUpload", Drop(), "after")
+    proxy.add(hanging)
+    worker = start(COPY, GRACE_SECONDS="2")
+    proxy.wait_for("CompleteMultipartUpload", over=False)
+    assert stopped(worker) < 2.7
+    assert book.record().state == "committing"
+    hanging.times = 0
+
+    again = start(COPY)
+    assert again.wait() == 0
+    assert again.events("rolling_forward")
+    assert again.events("handler_started") == []
+    assert scene.outputs() == {"out/k": bytes(9 << 20)}
     book.assert_nothing_left()
 
 

@@ -100,8 +100,12 @@ class Outputs:
         """Those that are to be committed.
 
         Raises:
-            HandlerError: one was never closed, so that its end is unknown.
+            HandlerError: one was never closed, or was open at the checkpoint and not opened
+                again, so that its end is unknown.
         """
+        for found in self._restored.values():
+            text = f"output {found.saved.key!r} was open at the checkpoint: it is not opened again"
+            raise HandlerError(ValueError(text))
         for output in self.live:
             if output.state == "open":
                 text = f"output {output.key!r} was not closed before the handler returned"

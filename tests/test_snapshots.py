@@ -12,6 +12,7 @@ from app.codecs import Limits
 from app.described import StreamLimits
 from app.job import Attempt, Checkpoint, Job, Snapshot
 from app.notifications import ObjectRef
+from app.outcomes import HandlerError
 from app.output import PART_BYTES, Output, OutputPolicy, Restored
 from app.outputs import Outputs
 from app.ports import Part
@@ -193,7 +194,15 @@ async def test_an_output_opened_again_after_the_offer_is_as_it_was_restored() ->
 
 
 async def test_what_was_closed_before_is_finished_without_the_handler() -> None:
-    """And what was open and is not opened again is not: its end is unknown."""
+    """It need not be opened again."""
+    async with job_of(FakeStore(), await first_attempt("a", "b")) as job:
+        await job._outputs.finish_untouched()  # noqa: SLF001 - a worker's part
+        assert [output.key for output in job._outputs.finished()] == [A, B]  # noqa: SLF001
+
+
+async def test_what_was_open_before_has_to_be_opened_again() -> None:
+    """Its end is unknown: neither is it committed as it is, nor does it vanish without a word."""
     async with job_of(FakeStore(), await first_attempt("a")) as job:
         await job._outputs.finish_untouched()  # noqa: SLF001 - a worker's part
-        assert [output.key for output in job._outputs.finished()] == [A]  # noqa: SLF001
+        with pytest.raises(HandlerError, match=r"'results/b' was open at the checkpoint"):
+            job._outputs.finished()  # noqa: SLF001

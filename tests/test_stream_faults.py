@@ -196,6 +196,7 @@ async def test_over_several_connections() -> None:
     async with stream_from(origin, heard) as stream:
         assert await whole(stream) == DATA
     assert heard.parallel
+    # Beside them: the question for the checksum, and one that was hung up on a moment ago.
     assert 1 < origin.most_under_way <= TUNING.connections + 2
     assert heard.verified == ["crc64nvme"]
 

@@ -16,6 +16,8 @@ RANGE_MAX_BYTES = 64 << 20
 CHUNK_BYTES = 768 << 10
 QUIET_SECONDS = 10.0
 TRIAL_SECONDS = 0.5
+# A handler that has not waited for so long has more connections than it needs.
+CALM_SECONDS = 0.2
 # Several connections have to bring this much more than one did, or they are let go again.
 HELPED = 1.3
 # A response that is this long in coming is worth being asked for before its connection is free.
@@ -91,7 +93,7 @@ class ReadAhead:
         self._buffered = 0
         self._delivered = 0
         self._until_trim = TRIM_BYTES
-        self._starved = False
+        self._starved_at = 0.0
         self._throttled = False
         self._quiet_until = 0.0
         self._trial_at: float | None = None
@@ -122,13 +124,13 @@ class ReadAhead:
                 self._grow()
                 self._room.set()
                 continue
-            self._starved = True
             # The first range may go on now, however much those behind it hold.
             self._room.set()
             self._wanted = asyncio.get_running_loop().create_future()
             began = monotonic()
             await self._wanted
-            self._waited += monotonic() - began
+            self._starved_at = monotonic()
+            self._waited += self._starved_at - began
         return b""
 
     async def close(self) -> None:
@@ -276,11 +278,11 @@ class ReadAhead:
                 self.target = max(1, self.target // 2)
                 self._quiet_until = now + QUIET_SECONDS
             self._begin_trial(now)
-        if self._starved and self._throttled and now >= self._quiet_until:
-            self.target = min(self._most, self.target + 1)
-        elif not self._starved and self._buffered > self._budget // 2:
+        if now - self._starved_at < CALM_SECONDS:
+            if self._throttled and now >= self._quiet_until:
+                self.target = min(self._most, self.target + 1)
+        elif self._buffered > self._budget // 2:
             self.target = max(1, self.target - 1)
-        self._starved = False
 
     def _begin_trial(self, now: float) -> None:
         self._trial_at = now

@@ -24,9 +24,10 @@ from app.telemetry import Telemetry
 SINGLE_RANGE_BYTES = 1 << 30
 # How long has to be seen before it is decided upon.
 SEEN_SECONDS = 0.02
-# One connection that brings this much a second is no S3; that a busy machine holds it up for a
-# moment is no reason to add more, so that it is watched for longer.
+# A connection that brings this much a second, for so many bytes, is no S3; that a busy machine
+# holds its other end up for a moment is no reason to add more: it is watched for longer.
 FAST_BYTES = 256 << 20
+BURST_BYTES = 4 << 20
 SEEN_OF_FAST_SECONDS = 0.25
 # Between two looks at it: a look costs as much as all else that is done with a chunk.
 UNSEEN_SECONDS = 0.5
@@ -91,23 +92,23 @@ class Meter:
     """How well the handler is served, and how busy this thread is with it."""
 
     def __init__(self) -> None:
-        self._began = perf_counter()
-        # A busy machine looks like a slow network to a thread that does not get to run.
+        # Whether one connection was seen to bring more than S3's do.
+        self.fast = False
+        self._began = self._burst_began = perf_counter()
         self._delayed = _waited_for_processor()
         self._idle = 0.0
-        self._bytes = 0
+        self._bytes = self._burst_bytes = 0
 
     def count(self, read: int, idle: float) -> bool:
         """Count bytes, and the seconds this thread was idle over them; whether enough was seen."""
+        now = perf_counter()
         self._bytes += read
         self._idle += idle
-        passed = perf_counter() - self._began
-        return passed >= (SEEN_OF_FAST_SECONDS if self.fast else SEEN_SECONDS)
-
-    @property
-    def fast(self) -> bool:
-        """Whether this is more than S3 gives one connection."""
-        return self.rate > FAST_BYTES
+        self._burst_bytes += read
+        if self._burst_bytes >= BURST_BYTES:
+            self.fast |= self._burst_bytes > (now - self._burst_began) * FAST_BYTES
+            self._burst_began, self._burst_bytes = now, 0
+        return now - self._began >= (SEEN_OF_FAST_SECONDS if self.fast else SEEN_SECONDS)
 
     @property
     def rate(self) -> float:
@@ -116,8 +117,10 @@ class Meter:
 
     def useful(self, connections: int) -> int:
         """How many connections this thread could serve, as busy as these keep it."""
-        passed = max(1e-6, perf_counter() - self._began)
-        idle = max(0.0, self._idle - (_waited_for_processor() - self._delayed))
+        # A busy machine looks like a slow network to a thread that does not get to run.
+        delayed = _waited_for_processor() - self._delayed
+        passed = max(1e-6, perf_counter() - self._began - delayed)
+        idle = max(0.0, self._idle - delayed)
         useful = connections * USABLE * passed / max(1e-6, passed - idle)
         return int(useful) if self.fast else ceil(useful)
 

@@ -19,7 +19,7 @@ from harness.process import Worker
 KILLS = int(os.environ.get("KILLS") or 5)
 SEED = int(os.environ.get("KILLS_SEED") or random.randrange(1 << 32))
 INPUT_BYTES = (100 << 20) if "KILLS" in os.environ else (12 << 20)
-# A life of the handler, at most; all of them are too few for the whole.
+# A life of the handler, at most; all of them together are too short for the whole.
 LIFE_SECONDS = 1.0
 
 # Of the input's length to the byte, so that one number tells of both sides.
@@ -62,7 +62,7 @@ def test_a_worker_that_is_killed_at_random_moments(
     block = b"\n".join(chance.randbytes(60).hex().encode() for _ in range(20_000)) + b"\n"
     member = gzip.compress(block, 1)
     members = INPUT_BYTES // len(member) + 1
-    pause = LIFE_SECONDS * (KILLS + 1) * 0.2 / (members * len(block))
+    pause = LIFE_SECONDS * (KILLS + 1) * 0.7 / (members * len(block))
     told = [f"seed {SEED}: {KILLS} kills, {members * len(member):,} bytes of gzip"]
     scene.submit("k.gz", member * members)
     start.more |= {"VISIBILITY_TIMEOUT": "10", "MAX_ATTEMPTS": str(KILLS + 1)}

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import pytest
 from faults.calls import Call
@@ -136,18 +137,18 @@ def test_evicted_ten_times(scene: Scene, book: Book, start: Launcher) -> None:
     """Interruptions are nobody's failure: with MAX_ATTEMPTS=2 the work is done all the same."""
     scene.submit("k", DATA)
     again = COPY_LINES.replace("rows == PAUSE_AT", "rows % 90 == 0")
-    worker = start(again, MAX_ATTEMPTS="2", WAIT_SECONDS="5")
-    for _ in range(10):
-        worker.wait_for_event("waiting")
-        # Its successor is on its way while this one ends.
-        successor = start(again, MAX_ATTEMPTS="2", WAIT_SECONDS="5")
-        worker.signal(signal.SIGTERM)
-        assert worker.wait() == 143
-        worker = successor
-    worker.wait_for_event("waiting")
-    assert worker.events("began")[0]["attempt"] == 1
-    worker.signal(signal.SIGTERM)
-    assert worker.wait() == 143
+    more = {"MAX_ATTEMPTS": "2", "WAIT_SECONDS": "20", "GRACE_SECONDS": "21"}
+    # All of them poll; whoever is given the message is the next to be evicted.
+    with ThreadPoolExecutor(10) as pool:
+        workers = [start(again, **more) for _ in range(10)]
+        paused = {pool.submit(worker.wait_for_event, "waiting"): worker for worker in workers}
+        for number, future in enumerate(as_completed(paused), 1):
+            future.result()
+            worker = paused[future]
+            assert worker.events("began")[0]["attempt"] == 1
+            worker.signal(signal.SIGTERM)
+            assert worker.wait() == 143
+            assert book.saved_rows() == number * 90
 
     assert start(COPY_LINES, MAX_ATTEMPTS="2").wait() == 0
     assert scene.outputs() == {"out/copy": DATA}

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 
-from app import allocator
 from app.ranges import RangeReader
 
 RANGE_MIN_BYTES = 1 << 20
@@ -26,8 +25,6 @@ LATE_SECONDS = 0.01
 EARLY_MOST = 1
 # With fewer connections than this, one that only waits for a response is missed more.
 EARLY_FROM = 4
-# Delivered between two times that the allocator gives back what it holds between chunks.
-TRIM_BYTES = 64 << 20
 
 
 @dataclass(slots=True)
@@ -92,7 +89,6 @@ class ReadAhead:
         self._succeeded = 0
         self._buffered = 0
         self._delivered = 0
-        self._until_trim = TRIM_BYTES
         self._starved_at = 0.0
         self._throttled = False
         self._quiet_until = 0.0
@@ -175,10 +171,6 @@ class ReadAhead:
     def _deliver(self, chunk: bytes) -> bytes:
         self._buffered -= len(chunk)
         self._delivered += len(chunk)
-        self._until_trim -= len(chunk)
-        if self._until_trim <= 0:
-            self._until_trim = TRIM_BYTES
-            allocator.give_back()
         if self._buffered < self._budget:
             self._room.set()
         return chunk

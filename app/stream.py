@@ -88,11 +88,6 @@ class ObjectStream(DescribedObject):
         """
         return self._place.token(self._place.mark()) if self._place else None
 
-    @property
-    def place(self) -> Place | None:
-        """The place reached, None before the first byte was read; cheap, for checkpoints."""
-        return self._place
-
     async def chunks(self, start: Any = None) -> AsyncGenerator[bytes, None]:
         """The raw bytes in order, in chunks as they come.
 

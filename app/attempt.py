@@ -114,11 +114,11 @@ class ObjectAttempt:
     async def _with_claim(self, stream: ObjectStream, opened: list[Output]) -> Result:
         """Work under a claim, where there is a ledger; whatever comes of it is recorded."""
         key = ledger.work_key(stream.facts, self._route.name, self._route.version)
-        if self._stores.ledger is not None:
-            told = await self._hold.ask(self._stores.ledger, key, stream)
-            if told is not None:
-                return told
         try:
+            if self._stores.ledger is not None:
+                told = await self._hold.ask(self._stores.ledger, key, stream)
+                if told is not None:
+                    return told
             return await self._work(stream, key, opened)
         except Halted as halted:
             await self._hold.close(halted.result)

@@ -182,10 +182,7 @@ class Hold:
     async def close(self, result: Result) -> None:
         """Let the record say that this attempt is over; without it the next one counts a crash."""
         claim = self.claim
-        # What has begun to commit is finished by whoever comes next.
-        if claim is None or claim.record.state in ("committing", "done"):
-            return
-        if result.outcome is Outcome.LEASE_LOST:
+        if claim is None or claim.record.state == "done" or result.outcome is Outcome.LEASE_LOST:
             return
         self._remember_failed()
         counts = result.outcome in (Outcome.RETRY, Outcome.REJECTED) and result.counts

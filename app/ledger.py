@@ -171,7 +171,7 @@ def claim(  # noqa: PLR0911 - a table of states, one answer each
             return Granted(_claimed(record, who, write_id, attempts=0))
         case "claimed" | "committing" if not ended:
             return Deferred(record.until)
-        case "committing":
+        case "committing" if record.attempts < max_attempts:
             return RollForward(_claimed(record, who, write_id, state="committing"))
     # A claim that ended unreported was a crash, and counts as a failed attempt.
     attempts = record.attempts + (record.state == "claimed")
@@ -196,14 +196,18 @@ def _claimed(record: Record, who: Claimant, write_id: str, **changes: Any) -> Re
 
 
 def closed(record: Record, write_id: str, *, counts: bool, reason: str, error: str) -> Record:
-    """The work is open again; a failure that counts is one attempt more."""
+    """The attempt is over; a failure that counts is one attempt more.
+
+    The work is open again; or, where a commit was begun, whoever comes next finishes it.
+    """
+    begun = record.state == "committing"
     return msgspec.structs.replace(
         record,
-        state="open",
+        state=record.state if begun else "open",
         write_id=write_id,
         attempts=record.attempts + counts,
         until=0.0,
-        outputs=(),
+        outputs=record.outputs if begun else (),
         reason=reason,
         error=error if counts else record.error,
     )

@@ -25,6 +25,8 @@ LATE_SECONDS = 0.01
 EARLY_MOST = 1
 # With fewer connections than this, one that only waits for a response is missed more.
 EARLY_FROM = 4
+# Of ranges as long as this the wait for the first byte is a smaller part than one connection is.
+EARLY_RANGE_BYTES = 24 << 20
 
 
 @dataclass(slots=True)
@@ -50,6 +52,12 @@ def range_bytes(budget: int, connections: int) -> int:
         return RANGE_MAX_BYTES
     held = 2 * budget // (connections - 1)
     return max(RANGE_MIN_BYTES, min(RANGE_MAX_BYTES, held))
+
+
+def early_requests(budget: int, connections: int) -> int:
+    """How many of the connections are kept for requests made before one of the others is free."""
+    long = range_bytes(budget, connections) >= EARLY_RANGE_BYTES
+    return 0 if long or connections < EARLY_FROM else EARLY_MOST
 
 
 class ReadAhead:
@@ -78,9 +86,9 @@ class ReadAhead:
         self._at = first.end
         self._end = end
         self._allowed = max(1, min(connections, budget // RANGE_MIN_BYTES))
-        # One is left for the request that is made while another still brings its last bytes.
-        self._most = self._allowed - (EARLY_MOST if self._allowed >= EARLY_FROM else 0)
         self._budget = max(RANGE_MIN_BYTES // 2, budget - self._allowed * CHUNK_BYTES)
+        # One is left for the request that is made while another still brings its last bytes.
+        self._most = self._allowed - early_requests(self._budget, self._allowed)
         self._rate_of_one = rate_of_one
         self._fetches: deque[_Fetch] = deque()
         self._begun = 0
@@ -242,7 +250,7 @@ class ReadAhead:
         What the next one's first byte takes is then no time in which a connection brings nothing.
         """
         latency = fetch.reader.latency_seconds
-        if latency < LATE_SECONDS or self._buffered >= self._budget:
+        if latency < LATE_SECONDS or self._buffered >= self._budget or self._most == self._allowed:
             return
         if fetch.reader.nearly_ended(latency):
             fetch.succeeded = True

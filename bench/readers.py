@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,15 @@ CHUNK_BYTES = 1 * MIB
 CONNECTIONS = 8
 WINDOW_BYTES = 64 * MIB
 RANGE_BYTES = WINDOW_BYTES // CONNECTIONS
+# And where there is memory for longer ranges.
+WIDE_BYTES = 128 * MIB
 
 # Called when all is ready and the first request is about to be sent.
 Begin = Callable[[], None]
 
 
-def read_app(endpoint: str, key: str, begin: Begin) -> int:
-    """This program, as `job.object.chunks()` reads: verified, with the defaults."""
+def read_app(endpoint: str, key: str, begin: Begin, window: int = WINDOW_BYTES) -> int:
+    """This program, as `job.object.chunks()` reads: verified."""
     del endpoint  # AWS_ENDPOINT_URL
     import logging
 
@@ -59,7 +62,7 @@ def read_app(endpoint: str, key: str, begin: Begin) -> int:
             verified.append(f"{integrity} {size}")
 
     async def read() -> int:
-        tuning = Tuning()
+        tuning = Tuning(connections=CONNECTIONS, budget_bytes=window)
         store = S3Store(clients.S3Source(tuning.connections + 4, attempts=1), None)
         limits = StreamLimits(0, codecs.Limits(), Path(tempfile.gettempdir()), tuning)
         await store.warm()
@@ -110,11 +113,13 @@ def read_aioboto3(endpoint: str, key: str, begin: Begin) -> int:
     return uvloop.run(read())
 
 
-def read_obstore(endpoint: str, key: str, begin: Begin) -> int:
+def read_obstore(endpoint: str, key: str, begin: Begin, window: int = WINDOW_BYTES) -> int:
     """Ranges by obstore, as many at once and as much in memory, handed on in order."""
     import obstore  # type: ignore[import-not-found]  # of the bench's own environment
     import uvloop
     from obstore.store import S3Store  # type: ignore[import-not-found]
+
+    length = window // CONNECTIONS
 
     async def read() -> int:
         store = S3Store(BUCKET, endpoint=endpoint, client_options={"allow_http": True})
@@ -122,10 +127,10 @@ def read_obstore(endpoint: str, key: str, begin: Begin) -> int:
         size = (await obstore.head_async(store, key))["size"]
         waiting: deque[asyncio.Future[Any]] = deque()
         total = 0
-        for start in range(0, size, RANGE_BYTES):
+        for start in range(0, size, length):
             if len(waiting) == CONNECTIONS:
                 total += len(memoryview(await waiting.popleft()))
-            end = min(size, start + RANGE_BYTES)
+            end = min(size, start + length)
             asking = obstore.get_range_async(store, key, start=start, end=end)
             waiting.append(asyncio.ensure_future(asking))
         while waiting:
@@ -189,11 +194,13 @@ def read_s5cmd(endpoint: str, key: str, begin: Begin) -> int:
     return total
 
 
-READERS = {
+READERS: dict[str, Callable[[str, str, Begin], int]] = {
     "app": read_app,
+    "app-wide": partial(read_app, window=WIDE_BYTES),
     "boto3": read_boto3,
     "aioboto3": read_aioboto3,
     "obstore": read_obstore,
+    "obstore-wide": partial(read_obstore, window=WIDE_BYTES),
     "crt": read_crt,
     "s5cmd": read_s5cmd,
 }

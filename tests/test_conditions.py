@@ -49,7 +49,7 @@ async def place(
 async def strict(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Place]:
-    """Without moto, which is kinder than S3 to who completes an upload."""
+    """Without moto: kinder than S3 to who completes an upload, and two writers may both win."""
     async with place_of(request, monkeypatch) as made:
         yield made
 
@@ -193,16 +193,16 @@ async def test_a_part_sent_again_takes_the_place_of_the_first(place: Place) -> N
 
 
 @pytest.mark.parametrize("there", [False, True], ids=["nothing", "something"])
-async def test_one_of_many_outputs_wins(there: bool, place: Place) -> None:  # noqa: FBT001
+async def test_one_of_many_outputs_wins(there: bool, strict: Place) -> None:  # noqa: FBT001
     """All at the same moment over what they all saw: one is told so, and its bytes are there."""
     if there:
-        await put(place, b"before", None)
-    seen = await standing(place)
+        await put(strict, b"before", None)
+    seen = await standing(strict)
     won: list[bytes] = []
 
     async def write(data: bytes) -> None:
         try:
-            await put(place, data, seen)
+            await put(strict, data, seen)
         except (ConditionError, OutsideError):
             return
         won.append(data)
@@ -210,17 +210,17 @@ async def test_one_of_many_outputs_wins(there: bool, place: Place) -> None:  # n
     async with anyio.create_task_group() as group:
         for number in range(6):
             group.start_soon(write, b"%d" % number)
-    assert won == [bytes_of(place)]
+    assert won == [bytes_of(strict)]
 
 
-async def test_two_uploads_at_the_same_moment(place: Place) -> None:
+async def test_two_uploads_at_the_same_moment(strict: Place) -> None:
     """Completed together over nothing: one stands, the other is whole still."""
-    prepared = [await uploaded(place, b"one"), await uploaded(place, b"two")]
+    prepared = [await uploaded(strict, b"one"), await uploaded(strict, b"two")]
     won: list[int] = []
 
     async def complete(number: int) -> None:
         try:
-            await place.store.complete(*prepared[number], ABSENT)
+            await strict.store.complete(*prepared[number], ABSENT)
         except (ConditionError, OutsideError):
             return
         won.append(number)
@@ -228,5 +228,5 @@ async def test_two_uploads_at_the_same_moment(place: Place) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(complete, 0)
         group.start_soon(complete, 1)
-    assert [(b"one", b"two")[number] for number in won] == [bytes_of(place)]
-    assert place.open_uploads() == ["k"]
+    assert [(b"one", b"two")[number] for number in won] == [bytes_of(strict)]
+    assert strict.open_uploads() == ["k"]

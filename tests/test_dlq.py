@@ -11,19 +11,10 @@ from faults.plan import Rule, sqs_error
 from faults.proxy import FaultProxy
 from harness.aws import Clients, Depth, Scene, s3_event
 from harness.book import Book
-from harness.launch import COPY_LINES, Launcher
+from harness.launch import REJECT_AT_600, Launcher, let_reject
 from harness.process import Worker
 
 DATA = b"".join(b"%d\n" % number for number in range(1000))
-# Rejects at a line, once what came before it is kept, until it is told to be good.
-REJECT_AT_600 = COPY_LINES.replace(
-    "await pause(job, rows)",
-    """
-            if rows == 600 and "GOOD" not in os.environ:
-                await asyncio.sleep(0.3)
-                raise Reject("at line 600")
-""",
-)
 
 
 def dlq(start: Launcher, *arguments: str, **env: str) -> Worker:
@@ -208,7 +199,9 @@ def test_what_was_sent_back_is_done_from_its_checkpoint(
 ) -> None:
     """From the worker's letter to the finished output: a new start, at the checkpoint kept."""
     message = scene.submit("k", DATA)
-    assert start(REJECT_AT_600).wait() == 65
+    rejecting = start(REJECT_AT_600)
+    let_reject(rejecting, DATA)
+    assert rejecting.wait() == 65
     assert book.record().state == "dead"
     redriven = dlq(start, "redrive", message)
     assert redriven.wait() == 0

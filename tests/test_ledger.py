@@ -78,6 +78,8 @@ def test_every_claim(state: str, attempts: int, who: Claimant, now: float) -> No
             expected = Deferred(UNTIL)
         case "claimed":
             expected = taken(claimed(found, who, counted))
+        case _ if attempts >= 3:
+            expected = Exhausted(claimed(found, who, attempts))
         case _:
             committing = claimed(found, who, attempts)
             expected = RollForward(

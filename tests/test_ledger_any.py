@@ -96,6 +96,8 @@ class Histories(RuleBasedStateMachine):
             self.expected.failures = self.expected.failures if same else 0
         elif before.state in ("claimed", "committing") and not same and self.now < before.until:
             assert answer == Deferred(before.until)
+        elif before.state == "committing" and before.attempts >= MAX_ATTEMPTS:
+            assert isinstance(answer, Exhausted)
         elif before.state == "committing":
             assert isinstance(answer, RollForward)
             assert answer.record.outputs == before.outputs
@@ -105,15 +107,18 @@ class Histories(RuleBasedStateMachine):
             over = self.expected.failures >= MAX_ATTEMPTS
             assert isinstance(answer, Exhausted if over else Granted)
 
-    @precondition(lambda self: self.is_in("claimed"))
+    @precondition(lambda self: self.is_in("claimed", "committing"))
     @rule(counts=st.booleans())
     def the_attempt_ends(self, counts: bool) -> None:  # noqa: FBT001 - drawn by hypothesis
-        """A failure that counts is one more; an interruption is none."""
+        """A failure that counts is one more, an interruption none; a commit is never undone."""
+        begun = self.known
         self.record = ledger.closed(
             self.known, self.fresh(), counts=counts, reason="r", error="the last one"
         )
         self.expected.failures += counts
         assert self.record.error == "the last one" or not counts
+        if begun.state == "committing":
+            assert (self.record.state, self.record.outputs) == (begun.state, begun.outputs)
 
     @precondition(lambda self: self.is_in("claimed"))
     @rule(at=st.integers(0, 20))

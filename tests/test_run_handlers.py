@@ -109,9 +109,11 @@ def test_retry_hides_the_message_for_as_long_as_it_says(
     proxy: FaultProxy,
 ) -> None:
     """Retry(after=): 75, hidden for just that long, or as long as SQS's 12 hours allow."""
+    source = f"{define} handle(job):\n    raise Retry('busy', after={after})"
+    worker = start(source, WAIT_SECONDS="5")
+    # Sent when it is awaited: the local SQS counts the 12 hours from then, not from the receive.
+    proxy.wait_for("ReceiveMessage", over=False)
     scene.submit("k")
-
-    worker = start(f"{define} handle(job):\n    raise Retry('busy', after={after})")
 
     assert worker.wait() == 75
     *_, hidden = proxy.calls("ChangeMessageVisibility")

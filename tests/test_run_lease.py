@@ -133,15 +133,15 @@ def test_fixed_visibility_is_set_once(scene: Scene, start: Launcher, proxy: Faul
     scene.submit("k")
 
     worker = start(
-        "async def handle(job): await asyncio.sleep(1.4)",
+        "async def handle(job): await asyncio.sleep(3)",
         VISIBILITY_STRATEGY="fixed",
-        VISIBILITY_TIMEOUT="3",
+        VISIBILITY_TIMEOUT="8",
     )
 
     assert worker.wait() == 0
     (change,) = proxy.calls(RENEWAL)
-    assert change.parameters["VisibilityTimeout"] == 3
-    assert proxy.calls("ReceiveMessage")[0].parameters["VisibilityTimeout"] == 3
+    assert change.parameters["VisibilityTimeout"] == 8
+    assert proxy.calls("ReceiveMessage")[0].parameters["VisibilityTimeout"] == 8
     assert scene.depth() == Depth(0, 0)
 
 

@@ -3,11 +3,11 @@
 import signal
 
 import pytest
-from faults.plan import Answer, Cut, Drop, Rule, s3_error
+from faults.plan import Answer, Cut, Drop, Fault, Reset, Rule, s3_error
 from faults.proxy import FaultProxy
-from harness.aws import Depth, Scene, s3_event
+from harness.aws import Depth, Scene, s3_event, s3_record
 from harness.book import Book
-from harness.launch import COPY, COPY_LINES, WAIT, Launcher
+from harness.launch import COPY, COPY_LINES, REJECT_AT_600, WAIT, Launcher, let_reject
 from harness.process import Worker
 
 DATA = b"".join(b"%d\n" % number for number in range(1000))
@@ -110,23 +110,76 @@ def test_failures_and_crashes_count_until_they_are_too_many(
     assert scene.depth() == Depth(0, 0)
 
 
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (s3_error(400, "ExpiredToken"), "credentials"),
+        (s3_error(503, "SlowDown"), "throttled"),
+        (Reset(), "transport"),
+    ],
+    ids=["credentials", "throttled", "transport"],
+)
 def test_what_the_surroundings_do_does_not_count(
-    scene: Scene, book: Book, start: Launcher, proxy: FaultProxy
+    fault: Fault, reason: str, scene: Scene, book: Book, start: Launcher, proxy: FaultProxy
 ) -> None:
-    """Not even while the handler runs: an expired token says nothing of the work."""
+    """Not even while the handler runs: it says nothing of the work, which is tried again."""
     scene.submit("k", bytes(30 << 20))
     proxy.add(
-        Rule(
-            "GetObject",
-            s3_error(400, "ExpiredToken"),
-            first=2,
-            where=lambda call: call.bucket == scene.bucket,
-        )
+        Rule("UploadPart", fault, where=lambda call: call.bucket == scene.output_bucket),
     )
-    source = COPY.replace("await out.write(chunk)", "await job.object.read(0, 9)")
-    assert finished(start(source, MAX_ATTEMPTS="1"), 75) == ("retry", "credentials")
+    assert finished(start(COPY, MAX_ATTEMPTS="1"), 75) == ("retry", reason)
     assert (book.record().state, book.record().attempts) == ("open", 0)
-    assert len(scene.visible_now()) == 1
+    proxy.clear()
+    assert finished(start(COPY, MAX_ATTEMPTS="1"), 0) == ("done", None)
+    assert scene.depth() == Depth(0, 0)
+
+
+def test_a_commit_that_always_fails_uses_up_its_attempts(
+    scene: Scene, book: Book, start: Launcher, proxy: FaultProxy
+) -> None:
+    """It would come back until the queue forgets it, else; sent back, it begins anew."""
+    scene.submit("k", bytes(9 << 20))
+    proxy.add(Rule("CompleteMultipartUpload", s3_error(403, "AccessDenied")))
+    start.more |= {"MAX_ATTEMPTS": "2"}
+    assert finished(start(COPY), 75) == ("retry", "access_denied")
+    assert (book.record().state, book.record().attempts) == ("committing", 1)
+    assert finished(start(COPY), 75) == ("retry", "access_denied")
+    last = start(COPY)
+    assert finished(last, 65) == ("rejected", "attempts_exhausted")
+    assert last.events("rolling_forward") == []
+    (letter,) = scene.drain_letters()
+    assert "AccessDenied" in letter.attributes["x-death-error"]
+    assert book.record().state == "dead"
+
+    proxy.clear()
+    scene.send(letter.body, **letter.attributes)
+    assert finished(start(COPY), 0) == ("done", None)
+    assert scene.outputs() == {"out/k": bytes(9 << 20)}
+    book.assert_nothing_left()
+
+
+def test_records_already_done_are_not_run_again(scene: Scene, book: Book, start: Launcher) -> None:
+    """One record of three fails: the message comes back, and only that one is worked on."""
+    keys = ["a", "bad", "c"]
+    for key in keys:
+        scene.put(key, DATA)
+    scene.send({"Records": [s3_record(scene.bucket, key) for key in keys]})
+    source = """
+        async def handle(job):
+            if job.object.key == "bad" and job.attempt == 1:
+                raise ValueError("at first")
+            async with job.output(job.object.key) as out:
+                await out.write(b"done")
+    """
+    first = start(source)
+    assert finished(first, 75) == ("retry", "handler_error")
+    assert len(first.events("handler_started")) == 3
+    second = start(source)
+    assert finished(second, 0) == ("done", None)
+    assert len(second.events("handler_started")) == 1
+    assert len(second.events("already_done")) == 2
+    assert scene.outputs() == {f"out/{key}": b"done" for key in keys}
+    book.assert_nothing_left()
 
 
 def test_a_letter_sent_back_begins_anew_at_its_checkpoint(
@@ -134,15 +187,8 @@ def test_a_letter_sent_back_begins_anew_at_its_checkpoint(
 ) -> None:
     """Another message id: attempts 0; the checkpoint is kept."""
     scene.submit("k", DATA)
-    source = COPY_LINES.replace(
-        "await pause(job, rows)",
-        """
-            if rows == 600 and "GOOD" not in os.environ:
-                await asyncio.sleep(0.3)
-                raise Reject("at line 600")
-""",
-    )
-    first = start(source)
+    first = start(REJECT_AT_600)
+    let_reject(first, DATA)
     assert finished(first, 65) == ("rejected", "rejected_by_handler")
     assert book.record().state == "dead"
     assert book.saved_rows() == 599
@@ -150,7 +196,7 @@ def test_a_letter_sent_back_begins_anew_at_its_checkpoint(
     assert letter.attributes["x-death-count"] == "1"
 
     scene.send(letter.body, **letter.attributes)
-    again = start(source, GOOD="yes")
+    again = start(REJECT_AT_600, GOOD="yes")
     assert finished(again, 0) == ("done", None)
     assert again.events("began")[0]["rows"] == 599
     assert again.events("began")[0]["attempt"] == 1

@@ -153,14 +153,16 @@ def test_a_later_state_that_is_no_json_is_not_kept(
             while not os.path.exists("go-on"):
                 await asyncio.sleep(0.01)
             await job.checkpoint(1j)
-            await asyncio.sleep(0.3)
+            while not os.path.exists("go-on-2"):
+                await asyncio.sleep(0.01)
             raise ValueError
     """
     worker = start(source)
     worker.wait_for_event("checkpoint_saved")
     (worker.folder / "go-on").touch()
+    worker.wait_for_event("checkpoint_failed")
+    (worker.folder / "go-on-2").touch()
     assert finished(worker, 75) == ("retry", "handler_error")
-    assert worker.events("checkpoint_failed")
     again = start(source)
     assert finished(again) == ("done", None)
     assert again.events("resumed with", state="good")

@@ -58,6 +58,11 @@ class FaultProxy:
         with self._changed:
             self._rules.extend(rules)
 
+    def clear(self) -> None:
+        """Forget the plan: from now on nothing is done to any call."""
+        with self._changed:
+            self._rules.clear()
+
     def hold(
         self,
         call: str,

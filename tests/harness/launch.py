@@ -52,6 +52,16 @@ async def handle(job):
             await pause(job, rows)
             await job.checkpoint({"rows": rows})
 """
+# Rejects at line 600 unless told to be good; once `let_reject` has seen what came before it kept.
+REJECT_AT_600 = COPY_LINES.replace(
+    "await pause(job, rows)",
+    """
+            if rows == 600 and "GOOD" not in os.environ:
+                while not os.path.exists("go-on"):
+                    await asyncio.sleep(0.01)
+                raise Reject("at line 600")
+""",
+)
 
 
 @dataclass(slots=True)
@@ -113,6 +123,13 @@ class Launcher:
                 print(f"--- {worker.folder.name}\n{worker.stdout}{worker.stderr}")  # noqa: T201
                 written = worker.stdout + worker.stderr
                 assert not any(secret in written for secret in secrets), "a secret was logged"
+
+
+def let_reject(worker: Worker, data: bytes) -> None:
+    """Let `REJECT_AT_600` go on once the checkpoint behind line 599 of the data is durable."""
+    kept = sum(map(len, data.splitlines(keepends=True)[:599]))
+    worker.wait_for_event("checkpoint_saved", output_bytes=kept)
+    (worker.folder / "go-on").touch()
 
 
 def handlers_module(source: str) -> str:

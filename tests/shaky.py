@@ -62,6 +62,7 @@ def small_ranges(dice: Random) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(readahead, "RANGE_MIN_BYTES", RANGE_MIN_BYTES)
         patch.setattr(readahead, "RANGE_MAX_BYTES", 20_000)
+        patch.setattr(readahead, "EARLY_RANGE_BYTES", 4_000)
         patch.setattr(readahead, "CHUNK_BYTES", PIECE_BYTES)
         patch.setattr(reading, "SINGLE_RANGE_BYTES", 5000)
         patch.setattr(reading, "REST_BYTES", 300)

@@ -135,6 +135,27 @@ async def test_a_storm_of_slow_down() -> None:
     assert heard.verified == ["crc64nvme"]
 
 
+async def test_one_slow_down_halves_the_connections() -> None:
+    """What is under way is read to its end; behind it fewer requests are made at once."""
+    data = DATA * 6
+    origin, heard = Origin(data, pause_seconds=PAUSE_SECONDS), Heard()
+    read, left = 0, 0
+    async with stream_from(
+        origin, heard, tuning=msgspec.structs.replace(TUNING, budget_bytes=8 << 20)
+    ) as stream:
+        async for chunk in stream.chunks():
+            read += len(chunk)
+            if origin.most_under_way >= 3 and not heard.retried:
+                origin.refusals[:] = [SLOW_DOWN]
+            elif heard.retried and not left and origin.under_way == 1:
+                # From here on it is the reader's choice how many there are.
+                left, origin.most_under_way = len(data) - read, 0
+    assert read == len(data)
+    assert left > 8 * MEBIBYTE, "nothing was left to be read with fewer"
+    # One, and the next one asked for while its last bytes come.
+    assert origin.most_under_way <= 2
+
+
 async def test_a_storm_that_does_not_end() -> None:
     """503 for ever is an error that says so, before the first byte as well as behind it."""
     origin = Origin(DATA, refusals=[SLOW_DOWN] * 100)

@@ -128,6 +128,22 @@ def test_without_a_dead_letter_queue_nothing_is_deleted(
     assert [line for line in worker.lines if line["level"].upper() == "ERROR"]
 
 
+def test_a_message_that_would_outlive_its_queue(scene: Scene, start: Launcher) -> None:
+    """A retry that the queue would not live to see is a letter, with what went wrong last."""
+    scene.aws.sqs.set_queue_attributes(
+        QueueUrl=scene.queue_url, Attributes={"MessageRetentionPeriod": "600"}
+    )
+    scene.submit("k")
+
+    worker = start("async def handle(job): raise Retry('the other side is down', after=900)")
+
+    assert worker.wait() == 65
+    (letter,) = scene.letters()
+    assert letter.attributes["x-death-reason"] == "retention_expiring"
+    assert "the other side is down" in letter.attributes["x-death-error"]
+    assert scene.depth() == Depth(0, 0)
+
+
 def test_dlq_url_comes_before_the_redrive_policy(scene: Scene, start: Launcher) -> None:
     """DLQ_URL says where letters go, whatever the queue's own policy says."""
     created = scene.aws.sqs.create_queue(QueueName=f"{scene.bucket}-letters")

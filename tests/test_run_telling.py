@@ -35,6 +35,25 @@ def test_a_termination_log_that_cannot_be_written_changes_nothing(
     assert scene.depth() == Depth(0, 0)
 
 
+def test_a_defect_of_the_program(scene: Scene, start: Launcher) -> None:
+    """70, said as such; the message is left alone, and comes back by itself."""
+    scene.submit("k")
+
+    worker = start(
+        """
+        import app.worker
+        app.worker.summed_up = None  # what no test can have found yet
+        async def handle(job): pass
+        """
+    )
+
+    assert worker.wait() == 70
+    (line,) = worker.events("job_finished")
+    assert (line["outcome"], line["reason"], line["level"]) == ("defect", "defect", "ERROR")
+    assert "NoneType" in worker.events("defect")[0]["traceback"]
+    assert scene.depth() == Depth(0, 1)
+
+
 def test_what_is_logged_and_what_never_is(scene: Scene, start: Launcher) -> None:
     """Whoever writes, the log is JSON with the ids; and of the message only what may be told."""
     scene.put("k")

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from functools import partial
 from typing import cast
 
 import anyio
@@ -143,21 +144,19 @@ class ObjectAttempt:
         metadata = self._hold.metadata(attempt, stream)
         outputs = self._outputs(metadata, restored or [], opened)
         arrived = anyio.Event()
-        loop = asyncio.get_running_loop()
-
-        def on_arrival() -> None:
-            loop.call_soon_threadsafe(arrived.set)
-
+        on_arrival = partial(asyncio.get_running_loop().call_soon_threadsafe, arrived.set)
         job = Job(stream, outputs, attempt, self._telemetry, on_arrival)
         outputs.offers.before_cut = job.capture
         self._delivery.job = job
         stream.begin_attempt(attempt.number, saved.position if saved else None)
         if saved is not None:
             self._telemetry.resumed(saved.position)
-        await self._handle(job, arrived)
+        with self._telemetry.spans.step("handle", handler=self._route.name, key=stream.key):
+            await self._handle(job, arrived)
         await self._finish_untouched(outputs)
         stream.check()
-        return await self._commit(outputs.finished(), key, stream, metadata)
+        with self._telemetry.spans.step("commit"):
+            return await self._commit(outputs.finished(), key, stream, metadata)
 
     def _outputs(
         self, metadata: dict[str, str], restored: list[Restored], opened: list[Output]

@@ -68,7 +68,8 @@ class Hold:
                     Outcome.REJECTED, Reason.ATTEMPTS_EXHAUSTED, text, attempts=record.attempts
                 )
             case RollForward(record):
-                return await self.roll_forward(record, key, stream)
+                with self._telemetry.spans.step("commit"):
+                    return await self.roll_forward(record, key, stream)
         return None
 
     async def _overwritten(self, answer: AlreadyDone, key: str, stream: ObjectStream) -> bool:

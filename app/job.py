@@ -86,7 +86,7 @@ class Job:
         outputs: Outputs,
         attempt: Attempt,
         telemetry: Telemetry,
-        on_arrival: Callable[[], None] = lambda: None,
+        on_arrival: Callable[[], object] = lambda: None,
     ) -> None:
         self.object = stream
         self.resume = attempt.resume

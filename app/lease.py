@@ -241,4 +241,4 @@ class Lease:
         if self.lost is None:
             self.lost = error
             self._over.set()
-            self._telemetry.lease_lost(error.reason, error)
+            self._telemetry.lease_lost(error.reason, str(error))

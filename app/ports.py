@@ -24,6 +24,7 @@ class Message(msgspec.Struct, frozen=True):
             at the earliest.
         attributes: the sender's message attributes as SQS gives and takes them.
         group_id: of a FIFO queue, else None.
+        trace_header: SQS's `AWSTraceHeader`; empty where nobody traced the sender.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Message(msgspec.Struct, frozen=True):
     requested_at: float
     attributes: Mapping[str, Mapping[str, Any]]
     group_id: str | None = None
+    trace_header: str = ""
 
 
 class Receiver(Protocol):

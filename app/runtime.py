@@ -28,7 +28,6 @@ from app.settings import DEFAULT_JOB_SECONDS, Settings, fixed_job_seconds
 from app.settlement import Settlement
 from app.stop import Stop
 from app.telemetry import Telemetry
-from app.telemetry.logs import message_id
 from app.watch import LOOK_SECONDS, Cause, HandlerStuckError, Watch
 from app.worker import Worker, mark_dead
 
@@ -116,7 +115,7 @@ class Runtime:
         if message is None:
             stopped = Result(Outcome.INTERRUPTED, Reason.STOPPED)
             return self._ending(stopped if self.stop.requested else Result(Outcome.EMPTY))
-        with message_id(message.id):
+        with self.telemetry.spans.message(message):
             if not self.stop.requested:
                 ready.show()
             try:
@@ -164,7 +163,8 @@ class Runtime:
             result = await self._work(message, planned, lease, failed)
             self.phase = Phase.SETTLING
             settlement = Settlement(self.receiver, self.settings, self.telemetry, self._grace_left)
-            result = await settlement.settle(message, result, lease, partial(mark_dead, failed))
+            with self.telemetry.spans.step("settle"):
+                result = await settlement.settle(message, result, lease, partial(mark_dead, failed))
         except HandlerStuckError as error:
             self.telemetry.message_left("the handler did not stop")
             self.telemetry.message_settled(error.result, planned.handler, clock.now() - began)

@@ -8,7 +8,7 @@ from app.attempt import ObjectAttempt
 from app.claims import Claim
 from app.codecs import Limits
 from app.described import StreamLimits
-from app.outcomes import FailureError, HandlerError, Outcome, Result, result_of
+from app.outcomes import FailureError, HandlerError, Outcome, Reason, Result, result_of
 from app.planning import Record, summed_up
 from app.reading import Tuning
 from app.settings import Settings
@@ -47,6 +47,8 @@ class Worker:
             result = await self._outcome(delivery, record)
             delivery.job = None
             delivery.results.append(result)
+            if result.reason is Reason.FENCED:
+                self._telemetry.lease_lost(result.reason, result.error)
             self._telemetry.object_read(result, delivery.bytes_read - before)
             if len(planned.records) > 1:
                 self._telemetry.record_ended(result, record.where)

@@ -65,7 +65,7 @@ class Said(Telemetry):
         assert error is not None
         assert left >= 0
 
-    def lease_lost(self, reason: Reason, error: BaseException) -> None:
+    def lease_lost(self, reason: Reason, error: str) -> None:
         """The lease is lost."""
         self.events.append(f"lost {reason}")
         assert error is not None

@@ -150,7 +150,7 @@ def test_the_message_id_follows_tasks_and_threads() -> None:
 async def work():
     log.info("in a task")
     await asyncio.to_thread(log.info, "in a thread")
-with logs.message_id("message-1"):
+with logs.message("message-1"):
     log.info("at once")
     asyncio.run(work())
 log.info("afterwards")

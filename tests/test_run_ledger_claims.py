@@ -73,6 +73,7 @@ def test_the_same_message_twice_at_the_same_time(scene: Scene, book: Book, start
     second.wait_for_event("waiting")
     (first.folder / "go-on").touch()
     assert finished(first, 76) == ("lease_lost", "fenced")
+    assert first.events("lease_lost", reason="fenced")
     assert scene.outputs() == {}
     (second.folder / "go-on").touch()
     assert finished(second, 0) == ("done", None)

@@ -76,6 +76,7 @@ class SqsQueue:
                 QueueUrl=url,
                 MessageBody=message.body,
                 MessageAttributes={**own, **written},
+                **_traced(message),
                 **_fifo(url, message),
             )
             return True
@@ -121,7 +122,15 @@ def _message(found: Mapping[str, Any], requested_at: float) -> Message:
         requested_at=requested_at,
         attributes=found.get("MessageAttributes", {}),
         group_id=system.get("MessageGroupId"),
+        trace_header=system.get("AWSTraceHeader", ""),
     )
+
+
+def _traced(message: Message) -> dict[str, Any]:
+    if not message.trace_header:
+        return {}
+    header = {"DataType": "String", "StringValue": message.trace_header}
+    return {"MessageSystemAttributes": {"AWSTraceHeader": header}}
 
 
 def _fifo(url: str, message: Message) -> dict[str, str]:

@@ -25,8 +25,9 @@ from app.podfiles import write_last_words
 from app.runtime import Ending, Runtime
 from app.settings import Settings, SettingsError, termination_log
 from app.stop import Stop
-from app.telemetry import Telemetry, logs
-from app.telemetry.push import PUSH_SECONDS, Pusher
+from app.telemetry import logs
+from app.telemetry.push import PUSH_SECONDS
+from app.telemetry.reports import Reports
 from app.worker import Worker
 from app.workshop import Workshop
 
@@ -63,8 +64,8 @@ class _Process:
         if settings.pod_namespace:
             ids["namespace"] = settings.pod_namespace
         logs.configure(ids, level=settings.log_level, fmt=settings.log_format)
-        self.telemetry = Telemetry()
-        self.pusher: Pusher | None = None
+        self.reports = Reports(settings, os.environ)
+        self.telemetry = self.reports.telemetry
 
     def run(self) -> Ending:
         """Everything between the first log line and the last."""
@@ -74,14 +75,7 @@ class _Process:
             visibility_timeout=self.settings.visibility_timeout,
             deduplication="on" if self.settings.ledger_url else "off: no LEDGER_URL",
         )
-        if self.settings.pushgateway_url is not None:
-            self.pusher = Pusher(
-                self.settings.pushgateway_url,
-                self.settings.metrics_job,
-                self.settings.pod_name,
-                self.telemetry.metrics.registry,
-            )
-            self.pusher.push()
+        self.reports.begin()
         try:
             found = routes.load(self.settings)
             return anyio.run(self._serve, found, backend_options={"use_uvloop": True})
@@ -188,10 +182,7 @@ class _Process:
     def finish(self, ending: Ending) -> int:
         """Say how it ended, to the log, to Kubernetes and to who reads the terminal."""
         result = ending.result
-        if self.pusher is not None:
-            failed = self.pusher.finish(min(PUSH_SECONDS, self._closing_seconds()))
-            if failed is not None:
-                self.telemetry.push_failed(failed)
+        self.reports.finish(min(PUSH_SECONDS, self._closing_seconds()))
         self.telemetry.job_finished(
             result,
             ending.exit_code,

@@ -14,6 +14,7 @@ import structlog
 from app.outcomes import FailureError, Outcome, OutsideError, Reason, Result
 from app.ports import ObjectFacts
 from app.telemetry.metrics import Metrics
+from app.telemetry.tracing import Spans
 
 _LEVELS = {
     Outcome.REJECTED: "error",
@@ -31,8 +32,9 @@ class Telemetry:
     Methods take values of the program and may be called from any thread.
     """
 
-    def __init__(self, metrics: Metrics | None = None) -> None:
+    def __init__(self, metrics: Metrics | None = None, spans: Spans | None = None) -> None:
         self.metrics = metrics or Metrics()
+        self.spans = spans or Spans()
         self.log = structlog.get_logger()
         self._least_headroom: float | None = None
 
@@ -127,10 +129,10 @@ class Telemetry:
             "lease_renewal_failed", reason=reason, error=repr(error), left_seconds=round(left, 3)
         )
 
-    def lease_lost(self, reason: Reason, error: BaseException) -> None:
-        """The lease can no longer be proven."""
+    def lease_lost(self, reason: Reason, error: str) -> None:
+        """The lease can no longer be proven, or another attempt has taken the work over."""
         self.metrics.lease_lost.inc()
-        self.log.error("lease_lost", reason=reason, error=str(error))
+        self.log.error("lease_lost", reason=reason, error=error)
 
     def handler_failed(self, handler: str, result: Result, error: BaseException | None) -> None:
         """An attempt failed, by the handler's doing or in its surroundings."""
@@ -267,11 +269,16 @@ class Telemetry:
         self.log.error("defect", error=repr(error), traceback=trace)
 
     def message_settled(self, result: Result, handler: str, seconds: float) -> None:
-        """A message has its outcome; a metric only."""
+        """A message has its outcome; a metric, and the end of its span."""
+        self.spans.note(result)
         self.metrics.messages.labels(result.outcome, handler).inc()
         self.metrics.job_seconds.labels(result.outcome, handler).observe(seconds)
         if result.outcome in _LEVELS:
             self.metrics.failures.labels(result.reason or "unknown").inc()
+
+    def spans_lost(self, why: str) -> None:
+        """The collector does not get the spans of this process."""
+        self.log.warning("spans_lost", why=why)
 
     def push_failed(self, error: Exception) -> None:
         """The gateway did not take the metrics; the line carries what it would have."""

@@ -76,9 +76,9 @@ def configure(ids: Mapping[str, str], *, level: str, fmt: str) -> None:
 
 
 @contextmanager
-def message_id(value: str) -> Iterator[None]:
-    """Give every line in this context, tasks and threads begun in it included, a message id."""
-    with structlog.contextvars.bound_contextvars(message_id=value):
+def message(message_id: str, **trace: str) -> Iterator[None]:
+    """Give every line in this context, tasks and threads begun in it included, these ids."""
+    with structlog.contextvars.bound_contextvars(message_id=message_id, **trace):
         yield
 
 

@@ -57,8 +57,8 @@ _CREDENTIAL_CODES = {
     "RequestExpired",
     "RequestTimeTooSkewed",
 }
-_DENIED_CODES = {"AccessDenied", "AccessDeniedException", "Forbidden", "403", "KmsAccessDenied"}
-_MISSING_CODES = {
+DENIED_CODES = {"AccessDenied", "AccessDeniedException", "Forbidden", "403", "KmsAccessDenied"}
+MISSING_CODES = {
     "NoSuchKey",
     "NoSuchBucket",
     "NoSuchVersion",
@@ -71,7 +71,7 @@ _REASONS = (
     (_THROTTLED_CODES, Reason.THROTTLED),
     (_CREDENTIAL_CODES, Reason.CREDENTIALS),
     (_CHANGED_CODES, Reason.OBJECT_CHANGED),
-    (_DENIED_CODES, Reason.ACCESS_DENIED),
+    (DENIED_CODES, Reason.ACCESS_DENIED),
 )
 # Of a conditional write: 412 is lost, 409 met another one at the same moment.
 CONDITION_CODES = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
@@ -135,7 +135,7 @@ def of_client_error(
         return MessageGoneError(text)
     if codes & _QUEUE_MISSING_CODES:
         return ConfigurationError(f"{queue}: {text}")
-    if codes & _MISSING_CODES:
+    if codes & MISSING_CODES:
         return RejectedError(Reason.OBJECT_MISSING, text)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     refused = _REFUSED_FROM <= status < _REFUSED_TO and status not in _PASSING_STATUS

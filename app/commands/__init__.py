@@ -10,12 +10,13 @@ from app.outcomes import EXIT_CODES, Outcome
 
 _COMMANDS = {
     "run": "app.commands.run:run",
+    "check": "app.commands.check:check",
     "dlq": "app.commands.dlq:dlq",
     "janitor": "app.commands.janitor:janitor",
     "demo": "app.local.demo:demo",
     "scale": "app.local.scaler:scale",
 }
-_NOT_BUILT = ("backfill", "check")
+_NOT_BUILT = ("backfill",)
 
 
 class _LazyGroup(click.Group):

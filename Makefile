@@ -3,8 +3,14 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
+# The image: the first engine that answers, and which packages go in.
+ENGINE       ?= $(shell for each in docker podman buildah; do $$each info >/dev/null 2>&1 && echo $$each && break; done)
+VERSION      := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' app/__init__.py)
+IMAGE        ?= sqs-file-processor:$(VERSION)
+REQUIREMENTS ?= requirements.txt
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kills check format lock bench-start bench-signals bench-checkpoint bench-stream bench-codecs clean
+.PHONY: help setup demo test test-kills test-image check format lock image sbom bench-start bench-signals bench-checkpoint bench-stream bench-codecs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +36,9 @@ test: $(BIN)/.ready ## run the test suite; ARGS="-k lease" goes to pytest
 test-kills: $(BIN)/.ready ## kill a worker 25 times at random moments (KILLS_SEED repeats a run), and cut every request alone
 	KILLS=25 $(BIN)/python -m pytest tests/test_run_kills.py tests/test_run_cuts.py $(ARGS)
 
+test-image: $(BIN)/.ready ## build the image on a fresh Debian and run it (root; needs buildah, debootstrap)
+	$(BIN)/python -m pytest -m image tests/image $(ARGS)
+
 check: $(BIN)/.ready ## lint, format, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -43,8 +52,23 @@ format: $(BIN)/.ready ## rewrite the code as `make check` wants it
 lock: $(BIN)/.ready ## bring the locked requirements up to date
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --no-annotate --extra dev --unsafe-package sqs-file-processor --no-emit-package sqs-file-processor --output-file requirements-dev.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --no-annotate --constraint requirements-dev.txt --output-file requirements.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --no-annotate --constraint requirements-dev.txt --extra lz4 --extra otel --extra parquet --output-file requirements-extras.txt pyproject.toml
 	@# A second local AWS, for tests alone: it wants another SDK than the program, so it gets an environment of its own.
 	echo ministack | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --no-annotate --output-file requirements-ministack.txt -
+
+image: ## build the container image; IMAGE=name:tag, REQUIREMENTS=requirements-extras.txt, BUILD="--build-arg BASE=…"
+	@test -n "$(ENGINE)" || { echo "needs docker, podman or buildah, and its service running" >&2; exit 1; }
+	$(ENGINE) build $(BUILD) --build-arg REQUIREMENTS=$(REQUIREMENTS) --build-arg VERSION=$(VERSION) \
+		--build-arg REVISION=$$(git describe --always --dirty --exclude '*' --abbrev=40 || echo unknown) \
+		--build-arg CREATED=$$(git log -1 --format=%cI || echo unknown) --tag $(IMAGE) .
+
+sbom: $(BIN)/.ready ## write build/sbom.cdx.json, the bill of materials of the image's packages
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/runtime
+	$(BIN)/uv pip install --quiet --python build/runtime --require-hashes -r $(REQUIREMENTS)
+	@# The version is told by app/__init__.py, where the tool does not look.
+	sed 's/^dynamic = .*/version = "$(VERSION)"/' pyproject.toml > build/pyproject.toml
+	$(BIN)/cyclonedx-py environment --pyproject build/pyproject.toml --output-reproducible --validate \
+		--output-file build/sbom.cdx.json build/runtime
 
 bench-start: $(BIN)/.ready ## whole life of a one-message process, beside bare boto3 and aiobotocore scripts
 	$(BIN)/python bench/start.py

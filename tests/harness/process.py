@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,23 @@ from app.handler import Job, Reject, Retry, Route, SyncJob
 ALWAYS_LOGGED = ("timestamp", "level", "event", "job_id", "pod_name")
 
 Line = dict[str, Any]
+Launch = Callable[[Path, Mapping[str, str], tuple[str, ...]], "subprocess.Popen[str]"]
+
+
+def start_here(
+    folder: Path, env: Mapping[str, str], arguments: tuple[str, ...]
+) -> "subprocess.Popen[str]":
+    """`python -m app` of this checkout in this folder, beside credentials that nobody has given."""
+    base = clean_environment() | CREDENTIALS | {"AWS_EC2_METADATA_DISABLED": "true"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "app", *arguments],
+        cwd=folder,
+        env=base | {"HOME": str(folder), "PYTHONPATH": str(REPOSITORY)} | dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 class Worker:
@@ -31,27 +48,25 @@ class Worker:
 
     Args:
         folder: the working directory, which the import path of the process begins with.
-        env: its environment, beside credentials that nobody has given.
+        env: its environment, beside what `launch` adds.
         arguments: the command line behind `python -m app`.
+        launch: starts it.
     """
 
-    def __init__(self, folder: Path, env: Mapping[str, str], arguments: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        env: Mapping[str, str],
+        arguments: tuple[str, ...],
+        launch: Launch = start_here,
+    ) -> None:
         self.folder = folder
         self._lines: list[str] = []
         self._ended = False
         self._json = env.get("LOG_FORMAT") != "console"
         self._came = threading.Condition()
         self._errors: list[str] = []
-        base = clean_environment() | CREDENTIALS | {"AWS_EC2_METADATA_DISABLED": "true"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "app", *arguments],
-            cwd=folder,
-            env=base | {"HOME": str(folder), "PYTHONPATH": str(REPOSITORY)} | dict(env),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self._process = launch(folder, env, arguments)
         self._readers = [
             threading.Thread(target=self._read_log, daemon=True),
             threading.Thread(target=self._read_errors, daemon=True),

@@ -43,11 +43,11 @@ class Worker:
         if planned.verdict is not None:
             return planned.verdict
         for record in planned.records:
-            before = delivery.bytes_read
+            delivery.bytes_before = delivery.bytes_read
             result = await self._outcome(delivery, record)
             delivery.job = None
             delivery.results.append(result)
-            self._telemetry.object_read(result, delivery.bytes_read - before)
+            self._telemetry.object_read(result, delivery.bytes_read - delivery.bytes_before)
             if len(planned.records) > 1:
                 self._telemetry.record_ended(result, record.where)
         return summed_up(planned, delivery.results)

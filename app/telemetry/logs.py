@@ -19,6 +19,7 @@ from typing import Any, TextIO, cast
 import msgspec
 import structlog
 
+from app import progress
 from app.telemetry.writer import LineWriter
 
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
@@ -145,6 +146,9 @@ def _console_renderer() -> structlog.types.Processor:
 
     def render_line(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
         shown = {name: value for name, value in event.items() if name not in ("job_id", "pod_name")}
+        if event["event"] == "progress" and (words := progress.in_words(event)):
+            numbers = progress.FACTS & shown.keys()
+            shown = {n: v for n, v in shown.items() if n not in numbers} | {"so_far": words}
         return str(render(logger, method, shown))
 
     return render_line

@@ -141,13 +141,13 @@ async def tell(
             say(**meter.look(at, found))
 
 
-def in_words(facts: Mapping[str, Any]) -> str:
-    """An event `progress` for people; empty where it tells nothing of use."""
+def in_words(facts: Mapping[str, Any], *, sizes: bool = True) -> str:
+    """An event `progress` for people, with or without bytes; empty where it tells nothing."""
     done, size, percent, rate, eta = (
         _number(facts, name) for name in ("bytes", "total", "percent", "rate", "eta_seconds")
     )
     words = []
-    if done is not None and size:
+    if sizes and done is not None and size:
         words.append(f"{done / _MB:,.1f} of {size / _MB:,.1f} MB")
     if percent is not None:
         words.append(f"{int(percent)} %")

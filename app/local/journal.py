@@ -10,6 +10,7 @@ from typing import Any
 from app.local.depth import PollError
 from app.local.keda import QueueDepth
 from app.local.pods import Pod
+from app.progress import in_words, percent_of
 
 _STDERR_LINES = 20
 # The events of a pod's log that tell of its message; the others are not kept.
@@ -71,6 +72,7 @@ class FileView:
     resumed: int = 0
     duplicates: int = 0
     progress: str = ""
+    percent: float | None = None
     error: str = ""
     committed: list[str] = field(default_factory=list)
 
@@ -153,13 +155,6 @@ class Journal:
         self.note("pod_ended", pod.name, view.key, exit_code=exit_code)
 
 
-def progress(facts: Mapping[str, Any]) -> str:
-    """How far a `progress` event says a handler is: a share where it told the total."""
-    if (percent := facts.get("percent")) is not None:
-        return f"{percent} %"
-    return f"{facts.get('done', '?')} so far"
-
-
 def _parse(line: str) -> dict[str, Any]:
     try:
         told = json.loads(line)
@@ -177,10 +172,10 @@ def _follow(file: FileView, seen: Observation) -> None:  # noqa: C901 - a table 
             file.state = file.state if file.attempts else "waiting"
         case "message_received":
             file.attempts += 1
-            file.progress = ""
+            file.progress, file.percent = "", None
             file.state = "in work"
         case "progress":
-            file.progress = progress(seen.facts)
+            file.progress, file.percent = in_words(seen.facts, sizes=False), percent_of(seen.facts)
         case "signalled":
             file.state = "being stopped"
         case "handler_failed":
@@ -194,7 +189,8 @@ def _follow(file: FileView, seen: Observation) -> None:  # noqa: C901 - a table 
             file.attempts -= 1
             file.state = "done"
         case "job_finished":
-            file.state, file.progress = str(seen.facts.get("outcome")), ""
+            file.state = str(seen.facts.get("outcome"))
+            file.progress, file.percent = "", None
             file.interruptions += file.state == "interrupted"
             file.ended_at = seen.at
         case "pod_ended" if file.state in ("in work", "being stopped"):

@@ -15,6 +15,7 @@ from app.local.samples import DemoFile, Expected
 from app.local.stack import Stack, StackError, local_stack
 from app.local.verdicts import Ending, judge, read_left
 from app.outcomes import EXIT_CODES, Outcome
+from app.progress import percent_of
 
 _MISCONFIGURED = EXIT_CODES[Outcome.MISCONFIGURED]
 # More at once would only share the processors with one another and with the local AWS.
@@ -134,7 +135,7 @@ class Rehearsal:
             if seen.key == file.key and seen.kind == "object_opened":
                 pods.append(seen.pod)
                 opened.set()
-            if seen.key == file.key and seen.facts.get("percent", 0) >= _HALF_WAY_PERCENT:
+            if seen.key == file.key and (percent_of(seen.facts) or 0) >= _HALF_WAY_PERCENT:
                 half_way.set()
 
         self._journal.listeners.append(heard)

@@ -70,8 +70,9 @@ class Delivery:
 
     @property
     def counted(self) -> Counted | None:
-        """How far the work under way is; None while no handler has begun."""
-        return self.job.counted(self.bytes_read - self.bytes_before) if self.job else None
+        """How far the work under way is; None while no handler runs; from any thread."""
+        job = self.job
+        return job.counted(self.bytes_read - self.bytes_before) if job else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,8 @@ class LiveScreen:
         journal = self._journal
         title = (
             f"{journal.now:.0f} s   queue: {journal.depth.visible} visible, "
-            f"{journal.depth.in_flight} in flight   pods: {len(journal.alive)}"
+            f"{journal.depth.in_flight} in flight, {journal.letters} dead letters   "
+            f"pods: {len(journal.alive)}"
         )
         table = Table(
             "file", "what it is", "size", "state", "attempts", "progress", "pod", title=title

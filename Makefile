@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kills check format lock bench-start bench-signals bench-checkpoint bench-stream bench-codecs clean
+.PHONY: help setup demo test test-kills picture check format lock bench-start bench-signals bench-checkpoint bench-stream bench-codecs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: $(BIN)/.ready ## run the test suite; ARGS="-k lease" goes to pytest
 
 test-kills: $(BIN)/.ready ## kill a worker 25 times at random moments (KILLS_SEED repeats a run), and cut every request alone
 	KILLS=25 $(BIN)/python -m pytest tests/test_run_kills.py tests/test_run_cuts.py $(ARGS)
+
+picture: $(BIN)/.ready ## draw the README's picture of the demo anew (needs chromium)
+	DEMO_PICTURE=docs/images/demo-report.png $(BIN)/python -m pytest tests/test_report.py -k looks
 
 check: $(BIN)/.ready ## lint, format, types and the direction of imports
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ IMAGE        ?= sqs-file-processor:$(VERSION)
 REQUIREMENTS ?= requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kills test-image check format lock image sbom bench-start bench-signals bench-checkpoint bench-stream bench-codecs clean
+.PHONY: help setup demo test test-kills test-image picture check format lock image sbom bench-start bench-signals bench-checkpoint bench-stream bench-codecs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test-kills: $(BIN)/.ready ## kill a worker 25 times at random moments (KILLS_SEE
 
 test-image: $(BIN)/.ready ## build the image on a fresh Debian and run it (root; needs buildah, debootstrap)
 	$(BIN)/python -m pytest -m image tests/image $(ARGS)
+
+picture: $(BIN)/.ready ## draw the README's picture of the demo anew (needs chromium)
+	DEMO_PICTURE=docs/images/demo-report.png $(BIN)/python -m pytest tests/test_report.py -k looks
 
 check: $(BIN)/.ready ## lint, format, types and the direction of imports
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ from app.job import Job
 from app.outcomes import Result
 from app.planning import Plan
 from app.ports import Message, ObjectReader, OutputStore, RecordStore
+from app.progress import Counted
 from app.settings import Settings
 from app.telemetry import Telemetry
 from app.watch import Errand, Watch
@@ -46,6 +47,7 @@ class Delivery:
         deadline_at: `clock.now()` at which its time is used up.
         results: one per record that has ended.
         bytes_read: of all its objects, so far.
+        bytes_before: of those before the one under way.
         failed: claims of records that did not end well.
         job: the one under way.
     """
@@ -57,6 +59,7 @@ class Delivery:
     failed: list[Claim]
     results: list[Result] = field(default_factory=list)
     bytes_read: int = 0
+    bytes_before: int = 0
     job: Job | None = None
 
     @property
@@ -64,6 +67,12 @@ class Delivery:
         """Grows whenever something gets done."""
         job = self.job
         return self.bytes_read + (job.moves + job.written if job else 0)
+
+    @property
+    def counted(self) -> Counted | None:
+        """How far the work under way is; None while no handler runs; from any thread."""
+        job = self.job
+        return job.counted(self.bytes_read - self.bytes_before) if job else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,9 @@ from app.ledger import SavedOutput
 from app.output import DEFAULT_CONTENT_TYPE, Output
 from app.outputs import Outputs
 from app.positions import Place
+from app.progress import Counted
 from app.stream import ObjectStream
 from app.telemetry import Telemetry
-
-# Soon at first, then ever more seldom: a short job is seen to move, a long one does not chatter.
-PROGRESS_FIRST_SECONDS = 0.5
-PROGRESS_MOST_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +96,12 @@ class Job:
         self._outputs = outputs
         self._attempt = attempt
         self._keeps = attempt.keeps
-        self._telemetry = telemetry
         self._on_arrival = on_arrival
         self._offers = outputs.offers
         self._offered: tuple[bytes, Place | None, int] | None = None
         self._snapshot: Snapshot | None = None
         self._began = clock.now()
-        self._logged_at = self._began
+        self._numbers: tuple[float | None, float | None] = (None, None)
 
     @property
     def idempotency_key(self) -> str:
@@ -205,16 +201,19 @@ class Job:
         return snapshot
 
     def progress(self, done: float, total: float | None = None) -> None:
-        """Say how far the work is, in any unit; logged at a bounded rate."""
+        """Say how far the work is, in any unit; cheap: may be called for every record.
+
+        Raises:
+            TypeError, ValueError: one of them is no number.
+        """
+        self._numbers = (float(done), None if total is None else float(total))
         self.moves += 1
-        now = clock.now()
-        pause = (now - self._began) / 4
-        if now - self._logged_at < min(PROGRESS_MOST_SECONDS, max(PROGRESS_FIRST_SECONDS, pause)):
-            return
-        self._logged_at = now
-        share = {"percent": round(100 * done / total, 1)} if total else {}
-        seconds = round(now - self._began, 1)
-        self._telemetry.progress(done=done, total=total, **share, seconds=seconds)
+
+    def counted(self, read: int) -> Counted:
+        """How far the work is, after so many bytes were read for it; from any thread."""
+        stream = self.object
+        facts = (self._began, stream.key, stream.size, read, stream.reached)
+        return Counted(*facts, *self._numbers)
 
     @property
     def written(self) -> int:

@@ -6,7 +6,7 @@ from functools import partial
 
 import anyio
 
-from app import clock, planning
+from app import clock, planning, progress
 from app.around import Delivery
 from app.claims import Claim
 from app.handler import Route
@@ -196,6 +196,7 @@ class Runtime:
             kept = anyio.Event()
             group.start_soon(self._keep, lease, watch, kept)
             group.start_soon(self._end_at_deadline, watch, delivery.deadline_at)
+            group.start_soon(progress.tell, lambda: delivery.counted, self.telemetry.progress)
             if self.settings.stall_timeout:
                 group.start_soon(self._end_at_stall, watch, delivery)
             on_stop = partial(self._halt_for_stop, watch)

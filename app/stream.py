@@ -54,6 +54,7 @@ class ObjectStream(DescribedObject):
         self._checked: list[Verified] = []
         self._failed: FailureError | None = None
         self._place: Place | None = None
+        self._reached = 0
         self._folder: Path | None = None
 
     @classmethod
@@ -87,6 +88,11 @@ class ObjectStream(DescribedObject):
         None before the first byte was read.
         """
         return self._place.token(self._place.mark()) if self._place else None
+
+    @property
+    def reached(self) -> int:
+        """The furthest stored byte that was delivered in order so far; from any thread."""
+        return max([self._reached, *(checked.at for checked in tuple(self._checked))])
 
     async def chunks(self, start: Any = None) -> AsyncGenerator[bytes, None]:
         """The raw bytes in order, in chunks as they come.
@@ -173,6 +179,7 @@ class ObjectStream(DescribedObject):
 
     def forget(self, checked: Verified) -> None:
         """A way to the bytes was closed."""
+        self._reached = max(self._reached, checked.at)
         if checked in self._checked:
             self._checked.remove(checked)
 

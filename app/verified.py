@@ -36,6 +36,9 @@ class Verified:
     Args:
         attempt: 1 for the first one at this work; data that is wrong twice is given up.
         on_failed: told what was found wrong, before it is raised.
+
+    Attributes:
+        at: the offset behind what was delivered.
     """
 
     def __init__(
@@ -52,7 +55,7 @@ class Verified:
         self._owner = owner
         self._reader = reader
         self._telemetry = telemetry
-        self._at = start
+        self.at = start
         self._start = start
         self._attempt = attempt
         self._on_bytes = on_bytes
@@ -84,7 +87,7 @@ class Verified:
             await self._owner.done_with(self._reading)
             await self._verify()
             return b""
-        self._at += len(chunk)
+        self.at += len(chunk)
         self._on_bytes(len(chunk))
         if self._checksum is not None:
             self._checksum.update(chunk)
@@ -107,7 +110,7 @@ class Verified:
 
     def _begin(self) -> None:
         facts = self._owner.facts
-        self._reading = self._owner.reading(self._at, facts.size)
+        self._reading = self._owner.reading(self.at, facts.size)
         if self._start or not facts.size:
             return
         if facts.checksums is None:
@@ -149,8 +152,8 @@ class Verified:
     async def _verify(self) -> None:
         await self._catch_up()
         facts = self._owner.facts
-        if self._at != facts.size:
-            text = f"{facts.key}: {self._at} of {facts.size} bytes"
+        if self.at != facts.size:
+            text = f"{facts.key}: {self.at} of {facts.size} bytes"
             raise self._failed(OutsideError(Reason.TRANSPORT, text))
         if self._checksum is None:
             self._telemetry.object_verified("length_only", facts.size)

@@ -10,6 +10,7 @@ from app.codecs import Limits
 from app.described import StreamLimits
 from app.outcomes import FailureError, HandlerError, Outcome, Reason, Result, result_of
 from app.planning import Record, summed_up
+from app.progress import Counted
 from app.reading import Tuning
 from app.settings import Settings
 from app.telemetry import Telemetry
@@ -30,6 +31,13 @@ class Worker:
             Tuning(connections=settings.read_connections, budget_bytes=settings.read_ahead_bytes),
         )
         self._around = Surroundings(settings, workshop, stores, telemetry, limits)
+        self._under_way: list[Delivery] = []
+
+    @property
+    def counted(self) -> Counted | None:
+        """How far the delivery begun last is, None where no handler runs; from any thread."""
+        under_way = tuple(self._under_way)
+        return under_way[-1].counted if under_way else None
 
     async def process(self, delivery: Delivery) -> Result:
         """Work on every record; the worst of them decides for the message.
@@ -42,14 +50,22 @@ class Worker:
             return delivery.watch.result()
         if planned.verdict is not None:
             return planned.verdict
+        self._under_way.append(delivery)
+        try:
+            return await self._work(delivery)
+        finally:
+            self._under_way.remove(delivery)
+
+    async def _work(self, delivery: Delivery) -> Result:
+        planned = delivery.planned
         for record in planned.records:
-            before = delivery.bytes_read
+            delivery.bytes_before = delivery.bytes_read
             result = await self._outcome(delivery, record)
             delivery.job = None
             delivery.results.append(result)
             if result.reason is Reason.FENCED:
                 self._telemetry.lease_lost(result.reason, result.error)
-            self._telemetry.object_read(result, delivery.bytes_read - before)
+            self._telemetry.object_read(result, delivery.bytes_read - delivery.bytes_before)
             if len(planned.records) > 1:
                 self._telemetry.record_ended(result, record.where)
         return summed_up(planned, delivery.results)

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 import anyio
@@ -22,7 +23,7 @@ from app.handler import Route
 from app.lease import call_seconds
 from app.outcomes import EXIT_CODES, ConfigurationError, Outcome, Reason, Result, result_of
 from app.podfiles import write_last_words
-from app.runtime import Ending, Runtime
+from app.runtime import Ending, Phase, Runtime
 from app.settings import Settings, SettingsError, termination_log
 from app.stop import Stop
 from app.telemetry import logs
@@ -66,6 +67,7 @@ class _Process:
         logs.configure(ids, level=settings.log_level, fmt=settings.log_format)
         self.reports = Reports(settings, os.environ)
         self.telemetry = self.reports.telemetry
+        self.take_bar_away: Callable[[float], None] = lambda _: None
 
     def run(self) -> Ending:
         """Everything between the first log line and the last."""
@@ -110,6 +112,7 @@ class _Process:
             # Collected from here on, but for what start-up made.
             gc.freeze()
             gc.enable()
+            self._draw_bar(self.runtime)
             ending = await self.runtime.run()
             if ending.stuck:
                 self._end_around_handler(ending, workshop)
@@ -154,6 +157,15 @@ class _Process:
             self.stop,
         )
 
+    def _draw_bar(self, runtime: Runtime) -> None:
+        """On a terminal show how far the work is, below the lines of the log."""
+        if self.settings.log_format == "console" and os.isatty(1):
+            from app.telemetry.bar import Bar
+
+            doing = {Phase.RECEIVING: "waiting for a message", Phase.SETTLING: "settling"}
+            bar = Bar(lambda: runtime.worker.counted, lambda: doing.get(runtime.phase, ""))
+            self.take_bar_away = logs.draw_below(bar)
+
     def _closing_seconds(self) -> float:
         """How long closing may take: the message is settled, so nothing hangs on it."""
         if not self.stop.requested:
@@ -182,6 +194,7 @@ class _Process:
     def finish(self, ending: Ending) -> int:
         """Say how it ended, to the log, to Kubernetes and to who reads the terminal."""
         result = ending.result
+        self.take_bar_away(min(1.0, self._closing_seconds()))
         self.reports.finish(min(PUSH_SECONDS, self._closing_seconds()))
         self.telemetry.job_finished(
             result,

@@ -13,6 +13,7 @@ import click
 from app.local import samples
 from app.local.journal import Journal
 from app.local.rehearsal import Rehearsal
+from app.local.report import Run, page
 from app.local.samples import DemoFile
 from app.local.screen import LiveScreen, PlainScreen, Screen
 from app.local.signals import run_until_signalled
@@ -47,7 +48,13 @@ What you have just seen:
 
 @click.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]...")
-def demo(files: tuple[Path, ...]) -> None:
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    metavar="FILE.html",
+    help="Write what happened as one page of HTML.",
+)
+def demo(files: tuple[Path, ...], report: Path | None) -> None:
     """Run the whole system on this machine: a local SQS and S3, files, one process a message.
 
     Without FILE it brings samples of its own. It needs no AWS account, and ignores AWS_*, QUEUE_URL
@@ -59,6 +66,8 @@ def demo(files: tuple[Path, ...]) -> None:
         sys.exit(_MISCONFIGURED)
     try:
         chosen = samples.own(files) if files else samples.built_in()
+        if report is not None:
+            _try_to_write(report, files)
     except ValueError as error:
         click.echo(error, err=True)
         sys.exit(_MISCONFIGURED)
@@ -66,10 +75,25 @@ def demo(files: tuple[Path, ...]) -> None:
     env = clean_environment(os.environ)
     os.environ.clear()
     os.environ.update(env)
-    sys.exit(_run(chosen, _BEFORE, _AFTER_OWN if files else _AFTER_SAMPLES))
+    sys.exit(_run(chosen, _BEFORE, _AFTER_OWN if files else _AFTER_SAMPLES, report))
 
 
-def _run(files: Sequence[DemoFile], before: str, after: str) -> int:
+def _try_to_write(report: Path, files: Sequence[Path]) -> None:
+    """Find out before the demo whether its page can be written, without harm to what is there.
+
+    Raises:
+        ValueError: it cannot, or would be written over one of the files.
+    """
+    if report.exists() and any(report.samefile(file) for file in files):
+        raise ValueError(f"--report: {report}: is one of the files to upload")
+    try:
+        with report.open("a"):
+            pass
+    except OSError as error:
+        raise ValueError(f"--report: {report}: cannot be written: {error.strerror}") from None
+
+
+def _run(files: Sequence[DemoFile], before: str, after: str, report: Path | None) -> int:
     """Show a rehearsal from beginning to end; the process's exit code."""
     # A terminal that cannot show a letter of a file's name shows a question mark.
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
@@ -88,9 +112,24 @@ def _run(files: Sequence[DemoFile], before: str, after: str) -> int:
 
         stopped_by = anyio.run(run_until_signalled, show, rehearsal.hurry)
     if stopped_by is not None:
+        rehearsal.troubles.append("the demo was stopped before its end")
         screen.say("\nStopped; its processes and temporary files are gone.")
-        return 128 + stopped_by
-    return _conclude(rehearsal, screen, after)
+    code = 128 + stopped_by if stopped_by is not None else _conclude(rehearsal, screen, after)
+    if report is None:
+        return code
+    written = _write(report, Run(files, journal, rehearsal.endings, rehearsal.troubles), screen)
+    return code if written else code or 1
+
+
+def _write(report: Path, run: Run, screen: Screen) -> bool:
+    """Whether the page could be written."""
+    try:
+        report.write_text(page(run), encoding="utf-8")
+    except OSError as error:
+        click.echo(f"--report: {report}: cannot be written: {error.strerror}", err=True)
+        return False
+    screen.say(f"\nThe whole story, with pictures: {report}")
+    return True
 
 
 def _conclude(rehearsal: Rehearsal, screen: Screen, after: str) -> int:

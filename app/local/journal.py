@@ -5,16 +5,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from app.local.depth import PollError
 from app.local.keda import QueueDepth
 from app.local.pods import Pod
+from app.progress import in_words, percent_of
 
 _STDERR_LINES = 20
 # The events of a pod's log that tell of its message; the others are not kept.
 _POD_EVENTS = frozenset(
     {
+        "job_started",
         "message_received",
         "object_opened",
         "handler_started",
@@ -43,11 +46,12 @@ class Observation:
 
     Attributes:
         at: seconds since the journal was begun.
-        kind: `uploaded`, `polled`, `pod_started`, `pod_ended`, `signalled`, or the name of an event
-            in a pod's log.
+        kind: `uploaded`, `polled`, `measured`, `pod_started`, `pod_ended`, `signalled`, or the name
+            of an event in a pod's log.
         pod: the pod's name, empty where it is about none.
         key: the object's key, empty where it is about none.
         facts: what else was told.
+        happened: when it happened, by the pod's own clock; for the rest the same as `at`.
     """
 
     at: float
@@ -55,6 +59,7 @@ class Observation:
     pod: str = ""
     key: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    happened: float = 0.0
 
 
 @dataclass(slots=True)
@@ -71,6 +76,7 @@ class FileView:
     resumed: int = 0
     duplicates: int = 0
     progress: str = ""
+    percent: float | None = None
     error: str = ""
     committed: list[str] = field(default_factory=list)
 
@@ -80,6 +86,7 @@ class PodView:
     """What is known of one pod."""
 
     name: str
+    started_at: float
     key: str = ""
     exit_code: int | None = None
     stderr: deque[str] = field(default_factory=lambda: deque(maxlen=_STDERR_LINES))
@@ -93,8 +100,10 @@ class Journal:
         self.files = {key: FileView(key) for key in keys}
         self.pods: dict[str, PodView] = {}
         self.depth = QueueDepth()
+        self.letters = 0
         self.listeners: list[Callable[[Observation], None]] = []
         self._began = time.monotonic()
+        self.began_at = time.time()
 
     @property
     def now(self) -> float:
@@ -106,19 +115,20 @@ class Journal:
         """The pods that have not ended."""
         return [pod for pod in self.pods.values() if pod.exit_code is None]
 
-    def note(self, kind: str, pod: str = "", key: str = "", **facts: Any) -> None:
-        """Add one observation."""
-        seen = Observation(self.now, kind, pod, key, facts)
-        self.observations.append(seen)
-        if key in self.files:
-            _follow(self.files[key], seen)
-        for listener in self.listeners:
-            listener(seen)
+    def note(self, kind: str, pod: str = "", key: str = "", /, **facts: Any) -> None:
+        """Add one observation of something that happens now."""
+        now = self.now
+        self._add(Observation(now, kind, pod, key, facts, now))
 
     def polled(self, depth: QueueDepth, running: int, pending: int, created: int) -> None:
         """As Observer says."""
         self.depth = depth
         self.note("polled", depth=depth, running=running, pending=pending, created=created)
+
+    def measured(self, depth: QueueDepth, letters: int) -> None:
+        """A look at both queues found this, and so many dead letters."""
+        self.letters = letters
+        self.note("measured", depth=depth, letters=letters)
 
     def poll_failed(self, error: PollError) -> None:
         """As Observer says."""
@@ -126,7 +136,7 @@ class Journal:
 
     def pod_started(self, pod: Pod) -> None:
         """As Observer says."""
-        self.pods[pod.name] = PodView(pod.name)
+        self.pods[pod.name] = PodView(pod.name, self.now)
         self.note("pod_started", pod.name)
 
     def pod_line(self, pod: Pod, line: str, stream: str) -> None:
@@ -144,7 +154,7 @@ class Journal:
             view.key = str(facts.pop("key", view.key))
         elif event == "output_committed":
             facts["output"] = facts.pop("key", "")
-        self.note(event, pod.name, view.key, **facts)
+        self._told_by(view, event, facts, told.get("timestamp"))
 
     def pod_ended(self, pod: Pod, exit_code: int) -> None:
         """As Observer says."""
@@ -152,12 +162,22 @@ class Journal:
         view.exit_code = exit_code
         self.note("pod_ended", pod.name, view.key, exit_code=exit_code)
 
+    def _add(self, seen: Observation) -> None:
+        self.observations.append(seen)
+        if seen.key in self.files:
+            _follow(self.files[seen.key], seen)
+        for listener in self.listeners:
+            listener(seen)
 
-def progress(facts: Mapping[str, Any]) -> str:
-    """How far a `progress` event says a handler is: a share where it told the total."""
-    if (percent := facts.get("percent")) is not None:
-        return f"{percent} %"
-    return f"{facts.get('done', '?')} so far"
+    def _told_by(self, pod: PodView, event: str, facts: Mapping[str, Any], at: object) -> None:
+        """Add what a pod has logged `at` a time, which is between its start and now."""
+        now = self.now
+        try:
+            happened = datetime.fromisoformat(str(at)).timestamp() - self.began_at
+        except (ValueError, OverflowError):
+            happened = now
+        happened = min(now, max(pod.started_at, happened))
+        self._add(Observation(now, event, pod.name, pod.key, facts, happened))
 
 
 def _parse(line: str) -> dict[str, Any]:
@@ -177,10 +197,10 @@ def _follow(file: FileView, seen: Observation) -> None:  # noqa: C901 - a table 
             file.state = file.state if file.attempts else "waiting"
         case "message_received":
             file.attempts += 1
-            file.progress = ""
+            file.progress, file.percent = "", None
             file.state = "in work"
         case "progress":
-            file.progress = progress(seen.facts)
+            file.progress, file.percent = in_words(seen.facts, sizes=False), percent_of(seen.facts)
         case "signalled":
             file.state = "being stopped"
         case "handler_failed":
@@ -194,7 +214,8 @@ def _follow(file: FileView, seen: Observation) -> None:  # noqa: C901 - a table 
             file.attempts -= 1
             file.state = "done"
         case "job_finished":
-            file.state, file.progress = str(seen.facts.get("outcome")), ""
+            file.state = str(seen.facts.get("outcome"))
+            file.progress, file.percent = "", None
             file.interruptions += file.state == "interrupted"
             file.ended_at = seen.at
         case "pod_ended" if file.state in ("in work", "being stopped"):

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from app.local.journal import Observation, progress
+from app.local.journal import Observation
 from app.local.samples import DemoFile
+from app.progress import in_words
 
 # Kinds that are missing here are no news.
 _SENTENCES = {
@@ -56,7 +57,7 @@ class News:
         file = self._names.get(seen.key, "a message that names no file of ours")
         reason = seen.facts.get("reason")
         why = f" ({reason})" if reason else ""
-        pod, amount = f"pod {short(seen.pod)}", progress(seen.facts)
+        pod, amount = f"pod {short(seen.pod)}", in_words(seen.facts)
         facts = _Facts(seen.facts, file=file, pod=pod, why=why, amount=amount)
         return _SENTENCES.get(seen.kind, "").format_map(facts)
 

@@ -1,12 +1,13 @@
 """One run of the whole system on the local AWS: files in, pods at work, and how each file ended."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 
-from app.local.depth import DepthReader
+from app.local.depth import DepthReader, PollError
 from app.local.journal import Journal, Observation
 from app.local.keda import ScaledJob, Strategy, Trigger
 from app.local.pods import Launcher
@@ -15,6 +16,7 @@ from app.local.samples import DemoFile, Expected
 from app.local.stack import Stack, StackError, local_stack
 from app.local.verdicts import Ending, judge, read_left
 from app.outcomes import EXIT_CODES, Outcome
+from app.progress import percent_of
 
 _MISCONFIGURED = EXIT_CODES[Outcome.MISCONFIGURED]
 # More at once would only share the processors with one another and with the local AWS.
@@ -22,6 +24,8 @@ _SCALED_JOB = ScaledJob(
     Trigger(queue_length=1, scale_on_in_flight=False), Strategy.ACCURATE, max_replicas=4
 )
 _POLLING_SECONDS = 1.0
+# For the eye alone: nothing is launched for it.
+_MEASURING_SECONDS = 0.25
 # A little more than the GRACE_SECONDS of the stack's environment.
 _GRACE_SECONDS = 22.0
 # What a run may take: a constant, and time for the files' bytes at a slow handler's pace.
@@ -89,10 +93,23 @@ class Rehearsal:
                     if file.expected is Expected.DONE_ONCE:
                         group.start_soon(self._repeat, file, stack)
                 group.start_soon(self._upload_all, stack, scaler)
+                group.start_soon(self._measure, stack)
                 await scaler.run()
                 group.cancel_scope.cancel()
         if limit.cancelled_caught:
             self.troubles.append(f"stopped after {seconds:.0f} s: not everything was done by then")
+
+    async def _measure(self, stack: Stack) -> None:
+        """Look at both queues more often than the scaler does."""
+        client = await anyio.to_thread.run_sync(stack.client, "sqs")
+        queue, letters = (
+            DepthReader(url, lambda: client) for url in (stack.queue_url, stack.dlq_url)
+        )
+        while True:
+            # The scaler reads the same queue, and tells where that fails.
+            with contextlib.suppress(PollError):
+                self._journal.measured(await queue(), (await letters()).visible)
+            await anyio.sleep(_MEASURING_SECONDS)
 
     def _scaler_of(self, stack: Stack) -> Scaler:
         return Scaler(
@@ -113,7 +130,7 @@ class Rehearsal:
             except OSError as error:
                 self.troubles.append(f"{file.name}: cannot be uploaded: {error}")
             else:
-                self._journal.note("uploaded", key=file.key, size=size)
+                self._journal.note("uploaded", "", file.key, size=size)
         scaler.drain()
 
     def _upload(self, stack: Stack, file: DemoFile) -> int:
@@ -134,7 +151,7 @@ class Rehearsal:
             if seen.key == file.key and seen.kind == "object_opened":
                 pods.append(seen.pod)
                 opened.set()
-            if seen.key == file.key and seen.facts.get("percent", 0) >= _HALF_WAY_PERCENT:
+            if seen.key == file.key and (percent_of(seen.facts) or 0) >= _HALF_WAY_PERCENT:
                 half_way.set()
 
         self._journal.listeners.append(heard)
@@ -156,7 +173,7 @@ class Rehearsal:
         self._journal.listeners.append(heard)
         await done.wait()
         await anyio.to_thread.run_sync(stack.notify, file.key)
-        self._journal.note("repeated", key=file.key)
+        self._journal.note("repeated", "", file.key)
 
     def _heard(self, seen: Observation) -> None:
         """Stop the run when a pod finds itself misconfigured: the next one would be no wiser."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
-from app.local.journal import Journal, Observation
+from app.local.journal import FileView, Journal, Observation
 from app.local.news import News, short
 from app.local.samples import DemoFile
 from app.local.verdicts import Ending
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _REFRESH_SECONDS = 0.25
 _NEWS_LINES = 8
 _MB = 1_000_000
+_BAR_WIDTH = 12
 
 
 class Screen(Protocol):
@@ -120,7 +121,8 @@ class LiveScreen:
         journal = self._journal
         title = (
             f"{journal.now:.0f} s   queue: {journal.depth.visible} visible, "
-            f"{journal.depth.in_flight} in flight   pods: {len(journal.alive)}"
+            f"{journal.depth.in_flight} in flight, {journal.letters} dead letters   "
+            f"pods: {len(journal.alive)}"
         )
         table = Table(
             "file", "what it is", "size", "state", "attempts", "progress", "pod", title=title
@@ -130,9 +132,22 @@ class LiveScreen:
             view = journal.files[file.key]
             big = _size(view.size) if view.uploaded_at is not None else ""
             pod = pods.get(file.key, "")
-            row = (file.name, file.about, big, view.state, str(view.attempts), view.progress, pod)
-            table.add_row(*(Text(cell) for cell in row))
+            row = (file.name, file.about, big, view.state, str(view.attempts))
+            table.add_row(*(Text(cell) for cell in row), _progress(view), Text(pod))
         return Group(table, Text("\n".join(self._latest), style="dim"))
+
+
+def _progress(view: FileView) -> "RenderableType":
+    """A bar where the share is known, and the rest in words."""
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    if view.percent is None:
+        return Text(view.progress)
+    cell = Table.grid(padding=(0, 1))
+    cell.add_row(ProgressBar(100, view.percent, width=_BAR_WIDTH), Text(view.progress))
+    return cell
 
 
 def _size(count: int) -> str:

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TextIO, cast
@@ -19,7 +19,8 @@ from typing import Any, TextIO, cast
 import msgspec
 import structlog
 
-from app.telemetry.writer import LineWriter
+from app import progress
+from app.telemetry.writer import Footer, LineWriter
 
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
 # What the end of the process waits for a slow reader of stdout.
@@ -57,7 +58,7 @@ def configure(ids: Mapping[str, str], *, level: str, fmt: str) -> None:
             structlog.contextvars.merge_contextvars,
             _stamp(dict(ids)),
             _tell_lost(writer),
-            _render_json if fmt == "json" else _console_renderer(),
+            _render_json if fmt == "json" else _console_renderer(writer),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=structlog.WriteLoggerFactory(cast("TextIO", writer)),
@@ -65,7 +66,7 @@ def configure(ids: Mapping[str, str], *, level: str, fmt: str) -> None:
     )
     _adopt_standard_logging(LEVELS[level])
     if fmt == "json":
-        sys.stdout = cast("TextIO", _Lines())
+        sys.stdout = cast("TextIO", _Lines(_log_printed))
     sys.excepthook = _log_uncaught
     sys.unraisablehook = lambda args: _log_uncaught(
         args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback
@@ -80,6 +81,23 @@ def message(message_id: str, **trace: str) -> Iterator[None]:
     """Give every line in this context, tasks and threads begun in it included, these ids."""
     with structlog.contextvars.bound_contextvars(message_id=message_id, **trace):
         yield
+
+
+def draw_below(footer: Footer) -> Callable[[float], None]:
+    """Keep this below the lines on a terminal; what is printed comes above it, line by line.
+
+    Returns what takes it away again, and waits for that no longer than so many seconds.
+    """
+    writer, printed = _writers[-1], sys.stdout
+    sys.stdout = cast("TextIO", _Lines(lambda line: writer.write(f"{line}\n")))
+    writer.draw_below(footer)
+
+    def take_away(seconds: float) -> None:
+        sys.stdout = printed
+        writer.draw_below(None)
+        writer.drain(seconds)
+
+    return take_away
 
 
 def drain(seconds: float) -> None:
@@ -140,11 +158,16 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else _told(value)
 
 
-def _console_renderer() -> structlog.types.Processor:
+def _console_renderer(writer: LineWriter) -> structlog.types.Processor:
     render = structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), pad_event_to=24)
 
     def render_line(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
+        if event["event"] == "progress" and writer.has_footer:
+            raise structlog.DropEvent  # it is drawn, and more often
         shown = {name: value for name, value in event.items() if name not in ("job_id", "pod_name")}
+        if event["event"] == "progress" and (words := progress.in_words(event)):
+            numbers = progress.FACTS & shown.keys()
+            shown = {n: v for n, v in shown.items() if n not in numbers} | {"so_far": words}
         return str(render(logger, method, shown))
 
     return render_line
@@ -169,20 +192,25 @@ class _Adopted(logging.Handler):
         log.log(max(10, min(record.levelno, 40) // 10 * 10), record.getMessage())
 
 
+def _log_printed(line: str) -> None:
+    structlog.get_logger().info("stdout", text=line)
+
+
 class _Lines:
-    """Stands in for `sys.stdout`: what is printed becomes log lines, one a line."""
+    """Stands in for `sys.stdout`: what is printed goes elsewhere, line by line."""
 
     encoding = "utf-8"
     errors = "backslashreplace"
 
-    def __init__(self) -> None:
+    def __init__(self, say: Callable[[str], object]) -> None:
+        self._say = say
         self._held = threading.local()
 
     def write(self, text: str) -> int:
         lines = (getattr(self._held, "text", "") + text).split("\n")
         self._held.text = lines.pop()
         for line in lines:
-            structlog.get_logger().info("stdout", text=line)
+            self._say(line)
         return len(text)
 
     def flush(self) -> None:

@@ -48,6 +48,13 @@ def test_accurate_does_not_create_twice_for_a_message_a_pending_pod_will_take() 
     assert jobs_to_create(job, QueueDepth(visible=3), 3, 1) == 2
 
 
+def test_accurate_near_the_maximum_takes_pending_pods_off_both() -> None:
+    """Five waiting, three of six pods pending: two are missing, though 5 + 6 is too many."""
+    job = _scaled_job(ACCURATE, in_flight=False)
+    assert jobs_to_create(job, QueueDepth(visible=5), 6, 3) == 2
+    assert jobs_to_create(job, QueueDepth(visible=8), 6, 3) == 4
+
+
 def test_eager_fills_up_to_the_maximum_less_the_pending() -> None:
     """`eager` takes running and pending off the room, and is bounded by what is wanted."""
     assert jobs_to_create(_scaled_job(EAGER), QueueDepth(visible=20), 3, 2) == 5

@@ -92,7 +92,7 @@ def jobs_to_create(job: ScaledJob, depth: QueueDepth, running: int, pending: int
 def _allowed(job: ScaledJob, wanted: int, running: int, pending: int, room: int) -> int:
     """GetEffectiveMaxScale of the job's strategy; `running` counts those above the minimum."""
     match job.strategy:
-        case Strategy.ACCURATE if wanted + running > room:
+        case Strategy.ACCURATE if wanted + running - pending > room:
             return room - running
         case Strategy.ACCURATE:
             return wanted - pending

@@ -168,9 +168,19 @@ def _console_renderer(writer: LineWriter) -> structlog.types.Processor:
         if event["event"] == "progress" and (words := progress.in_words(event)):
             numbers = progress.FACTS & shown.keys()
             shown = {n: v for n, v in shown.items() if n not in numbers} | {"so_far": words}
-        return str(render(logger, method, shown))
+        return str(render(logger, method, {n: _harmless(value) for n, value in shown.items()}))
 
     return render_line
+
+
+def _harmless(value: Any) -> Any:
+    """The value without what a terminal would obey: keys and error texts are somebody else's."""
+    if not isinstance(value, str) or value.isprintable():
+        return value
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else repr(letter)[1:-1]
+        for letter in value
+    )
 
 
 def _adopt_standard_logging(level: int) -> None:

@@ -3,10 +3,10 @@
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import anyio
+import msgspec
 
 from app import clock
 
@@ -26,8 +26,7 @@ _HUGE = 1e18
 _MINUTE, _HOUR = 60, 3600
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(msgspec.Struct, frozen=True):
     """What is known of a piece of work at one moment.
 
     Attributes:
@@ -66,7 +65,7 @@ class Counted:
         return min(1.0, max(0.0, done / whole))
 
 
-class _Sample(NamedTuple):
+class _Sample(msgspec.Struct, frozen=True):
     at: float
     read: int
     share: float | None
@@ -100,7 +99,7 @@ class Meter:
             self._seen.append(_Sample(counted.began, 0, None))
         elif counted.of_handler != self._of_handler:
             # Of rows then and of bytes now: no speed can be made of these.
-            self._seen = deque(sample._replace(share=None) for sample in self._seen)
+            self._seen = deque(_Sample(sample.at, sample.read, None) for sample in self._seen)
         self._began, self._of_handler = counted.began, counted.of_handler
         self._seen.append(_Sample(now, counted.read, counted.share))
         while self._seen[1].at <= now - _WINDOW_SECONDS:

@@ -188,6 +188,7 @@ class _Process:
     def finish(self, ending: Ending) -> int:
         """Say how it ended, to the log, to Kubernetes and to who reads the terminal."""
         result = ending.result
+        self.telemetry.job_ending(result)
         if self.pusher is not None:
             failed = self.pusher.finish(min(PUSH_SECONDS, self._closing_seconds()))
             if failed is not None:

@@ -39,6 +39,7 @@ class Telemetry:
     def job_started(self, **configuration: Any) -> None:
         """The process begins; what it is configured to do."""
         self.metrics.jobs_launched.inc()
+        self.metrics.job_start.set(time.time())
         self.log.info("job_started", **configuration)
 
     def message_received(
@@ -272,6 +273,10 @@ class Telemetry:
         self.metrics.job_seconds.labels(result.outcome, handler).observe(seconds)
         if result.outcome in _LEVELS:
             self.metrics.failures.labels(result.reason or "unknown").inc()
+
+    def job_ending(self, result: Result) -> None:
+        """The process is about to end, of its own accord; a metric only, for the last push."""
+        self.metrics.jobs_finished.labels(result.outcome).inc()
 
     def push_failed(self, error: Exception) -> None:
         """The gateway did not take the metrics; the line carries what it would have."""

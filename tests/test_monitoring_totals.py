@@ -45,7 +45,7 @@ async def work(job):
     if kind in ("killed", "lost"):
         await asyncio.Event().wait()
     if kind == "slow":
-        await asyncio.sleep(2.6)
+        await asyncio.sleep(4)
 
 async def count(job):
     async for line in job.object.lines():
@@ -169,14 +169,15 @@ def fleet(scene: Scene, book: Book, proxy: FaultProxy, start: Launcher, gateway:
     for number in range(TWICE):
         scene.send(s3_event(scene.bucket, key("done", number)))
     ran.run(TWICE)
+    ran.run(EMPTY, WAIT_SECONDS="0")
     for number in range(SLOW):
         scene.submit(key("slow", number), b"x" * size(number))
-    ran.run(SLOW, VISIBILITY_TIMEOUT="3")
+    ran.run(SLOW, VISIBILITY_TIMEOUT="9")
+    # The last, since its message comes back.
     for number in range(LOST):
         scene.submit(key("lost", number), b"x" * size(number))
     proxy.add(Rule("ChangeMessageVisibility", sqs_error(400, "MessageNotInflight"), first=2))
-    ran.run(LOST, VISIBILITY_TIMEOUT="3")
-    ran.run(EMPTY, WAIT_SECONDS="0")
+    ran.run(LOST, VISIBILITY_TIMEOUT="6")
     assert len(ran.pods) == PODS
     return ran
 

@@ -10,6 +10,7 @@ from faults.proxy import FaultProxy
 from harness.aws import Clients, Scene, client
 from harness.book import Book
 from harness.launch import Launcher
+from harness.monitoring import pushgateway
 from harness.server import ministack_server, moto_server
 
 
@@ -66,6 +67,13 @@ def book(scene: Scene, proxy: FaultProxy, start: Launcher) -> Book:
     made = Book(scene, proxy)
     start.more |= made.env
     return made
+
+
+@pytest.fixture
+def gateway() -> Iterator[str]:
+    """The URL of a Pushgateway that holds nothing yet."""
+    with pushgateway() as url:
+        yield url
 
 
 def _in_ci() -> bool:

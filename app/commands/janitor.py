@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterator
+from http.client import HTTPException
 from typing import Any
 from urllib.request import urlopen
 
@@ -19,6 +19,16 @@ from app.telemetry.metrics import PREFIX
 # The group of the depths; never one of a pod's, and never deleted.
 INSTANCE = "janitor"
 GATEWAY_SECONDS = 10.0
+# How old the list of groups may be that is deleted by: a pod may push its last word meanwhile.
+LISTED_SECONDS = 1.0
+# What is left after so long is the next run's.
+SWEEP_SECONDS = 60.0
+
+
+class _Listing(msgspec.Struct):
+    """What the gateway tells of its groups; the metrics of each by name, beside its labels."""
+
+    data: list[dict[str, Any]]
 
 
 @click.command()
@@ -38,12 +48,13 @@ def janitor(ttl_seconds: float) -> None:
     """
     gateway, queue, dlq, job = _configured()
     try:
-        deleted = sum(1 for _ in _sweep(gateway, job, ttl_seconds))
+        # First, so that the time of the push below tells of both.
+        deleted = _sweep(gateway, job, ttl_seconds)
         found = depths(queue, dlq)
-        _push(gateway, job, found)
+        _push(gateway, job, found, queue.rpartition("/")[2])
     except FailureError as error:
         raise click.ClickException(str(error)) from None
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, HTTPException, msgspec.MsgspecError) as error:
         raise click.ClickException(f"PUSHGATEWAY_URL: {gateway}: {error}") from None
     told = ", ".join(f"{name} {state} {count}" for (name, state), count in found.items())
     click.echo(f"{deleted} groups deleted; {told}")
@@ -64,15 +75,27 @@ def _configured() -> tuple[str, str, str | None, str]:
     return str(gateway), str(queue), dlq, read.text("METRICS_JOB") or "sqs-file-processor"
 
 
-def _sweep(gateway: str, job: str, ttl_seconds: float) -> Iterator[str]:
-    """Delete the groups that no pod has pushed to for so long; the pods' names."""
+def _sweep(gateway: str, job: str, ttl_seconds: float) -> int:
+    """Delete the groups that no pod has pushed to for so long; how many."""
+    deleted: set[str] = set()
+    until = time.monotonic() + SWEEP_SECONDS
+    while time.monotonic() < until:
+        listed_until = time.monotonic() + LISTED_SECONDS
+        for pod in _stale_pods(gateway, job, ttl_seconds):
+            delete_from_gateway(gateway, job, {"instance": pod}, timeout=GATEWAY_SECONDS)
+            deleted.add(pod)
+            if time.monotonic() > listed_until:
+                break
+        else:
+            break
+    return len(deleted)
+
+
+def _stale_pods(gateway: str, job: str, ttl_seconds: float) -> list[str]:
     with urlopen(f"{gateway}/api/v1/metrics", timeout=GATEWAY_SECONDS) as answer:  # noqa: S310
-        groups = msgspec.json.decode(answer.read())["data"]
-    for group in groups:
-        instance = _stale(group, job, time.time() - ttl_seconds)
-        if instance is not None:
-            delete_from_gateway(gateway, job, {"instance": instance}, timeout=GATEWAY_SECONDS)
-            yield instance
+        groups = msgspec.json.decode(answer.read(), type=_Listing).data
+    before = time.time() - ttl_seconds
+    return [pod for group in groups if (pod := _stale(group, job, before)) is not None]
 
 
 def _stale(group: dict[str, Any], job: str, before: float) -> str | None:
@@ -85,15 +108,17 @@ def _stale(group: dict[str, Any], job: str, before: float) -> str | None:
     return str(labels["instance"]) if stale else None
 
 
-def _push(gateway: str, job: str, found: dict[tuple[str, str], int]) -> None:
+def _push(gateway: str, job: str, found: dict[tuple[str, str], int], queue: str) -> None:
+    """Replace the group of the depths; what is not in the queue itself is a dead letter."""
     registry = CollectorRegistry()
-    gauge = Gauge(
-        "queue_messages",
-        "Messages of a queue by their state.",
-        ("queue", "state"),
-        namespace=PREFIX,
-        registry=registry,
-    )
-    for (queue, state), count in found.items():
-        gauge.labels(queue, state).set(count)
+    messages = _gauge(registry, "queue_messages", "Messages of a queue by their state.", "state")
+    letters = _gauge(registry, "dead_letters", "Messages of the dead-letter queue, all states.")
+    for (name, state), count in found.items():
+        messages.labels(name, state).set(count)
+        if name != queue:
+            letters.labels(name).inc(count)
     push_to_gateway(gateway, job, registry, {"instance": INSTANCE}, timeout=GATEWAY_SECONDS)
+
+
+def _gauge(registry: CollectorRegistry, name: str, text: str, *labels: str) -> Gauge:
+    return Gauge(name, text, ("queue", *labels), namespace=PREFIX, registry=registry)

@@ -195,6 +195,7 @@ class _Process:
         """Say how it ended, to the log, to Kubernetes and to who reads the terminal."""
         result = ending.result
         self.take_bar_away(min(1.0, self._closing_seconds()))
+        self.telemetry.job_ending(result)
         self.reports.finish(min(PUSH_SECONDS, self._closing_seconds()))
         self.telemetry.job_finished(
             result,

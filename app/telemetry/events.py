@@ -13,17 +13,9 @@ import structlog
 
 from app.outcomes import FailureError, Outcome, OutsideError, Reason, Result
 from app.ports import ObjectFacts
+from app.telemetry.levels import LEVELS
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Spans
-
-_LEVELS = {
-    Outcome.REJECTED: "error",
-    Outcome.DEFECT: "error",
-    Outcome.MISCONFIGURED: "error",
-    Outcome.LEASE_LOST: "error",
-    Outcome.RETRY: "warning",
-    Outcome.INTERRUPTED: "warning",
-}
 
 
 class Telemetry:
@@ -41,6 +33,7 @@ class Telemetry:
     def job_started(self, **configuration: Any) -> None:
         """The process begins; what it is configured to do."""
         self.metrics.jobs_launched.inc()
+        self.metrics.job_start.set(time.time())
         self.log.info("job_started", **configuration)
 
     def message_received(
@@ -273,12 +266,16 @@ class Telemetry:
         self.spans.note(result)
         self.metrics.messages.labels(result.outcome, handler).inc()
         self.metrics.job_seconds.labels(result.outcome, handler).observe(seconds)
-        if result.outcome in _LEVELS:
+        if result.outcome in LEVELS:
             self.metrics.failures.labels(result.reason or "unknown").inc()
 
     def spans_lost(self, why: str) -> None:
         """The collector does not get the spans of this process."""
         self.log.warning("spans_lost", why=why)
+
+    def job_ending(self, result: Result) -> None:
+        """The process is about to end, of its own accord; a metric only, for the last push."""
+        self.metrics.jobs_finished.labels(result.outcome).inc()
 
     def push_failed(self, error: Exception) -> None:
         """The gateway did not take the metrics; the line carries what it would have."""
@@ -288,7 +285,7 @@ class Telemetry:
         self, result: Result, exit_code: int, seconds: float, bytes_read: int, messages: int
     ) -> None:
         """The process ends."""
-        getattr(self.log, _LEVELS.get(result.outcome, "info"))(
+        getattr(self.log, LEVELS.get(result.outcome, "info"))(
             "job_finished",
             outcome=result.outcome,
             reason=result.reason,

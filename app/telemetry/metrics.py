@@ -20,6 +20,9 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry(auto_describe=True)
         self.jobs_launched = self._counter("jobs_launched", "Processes that began.")
+        # Labelled, so that a group has one only once its pod has said its last word.
+        self.jobs_finished = self._counter("jobs_finished", "Processes that ended.", "outcome")
+        self.job_start = self._gauge("job_start_time_seconds", "When it began, in Unix time.")
         self.messages = self._counter("messages", "Messages settled.", "outcome", "handler")
         self.failures = self._counter("failures", "Attempts that failed.", "reason")
         self.retries = self._counter("retries", "Messages received more than once.")

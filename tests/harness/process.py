@@ -137,6 +137,13 @@ class Worker:
         assert found, f"no event {name} {fields or ''} came"
         return found[0]
 
+    def reaches(self, name: str, timeout: float = 60) -> bool:
+        """Whether this event comes before the process ends; waits for the one or the other."""
+        with self._came:
+            told = self._came.wait_for(lambda: self._ended or self.events(name), timeout)
+            assert told, f"neither {name} nor an end in {timeout} s"
+            return bool(self.events(name))
+
     def wait_for_count(self, name: str, count: int, timeout: float = 30) -> None:
         """Return once the log has so many lines of this event."""
         with self._came:

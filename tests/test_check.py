@@ -323,6 +323,7 @@ def manifest(**changes: Any) -> str:
 MANIFESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "rollout": ("error", {"spec_rollout": {}}),
     "scaling_strategy": ("warning", {"spec_scalingStrategy": {}}),
+    "scaling_strategy eager": ("warning", {"spec_scalingStrategy": {"strategy": "eager"}}),
     "pending_pods": ("warning", {"spec_scalingStrategy": {"strategy": "accurate"}}),
     "scale_on_in_flight": ("warning", {"trigger_scaleOnInFlight": "true"}),
     "queue_length": ("warning", {"trigger_queueLength": "5"}),

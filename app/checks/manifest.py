@@ -65,11 +65,13 @@ def _trigger(metadata: Object, spec: Object, settings: Settings) -> Iterator[Fin
     if strategy == "accurate" and in_flight != "false":
         text = "every poll starts pods for messages that others hold, and finds nothing"
         yield warning("scale_on_in_flight", f"scaleOnInFlight: {text}", 'scaleOnInFlight: "false"')
+    elif strategy in (None, "default") and in_flight == "true":
+        pass  # the other pair that counts right, for KEDA before 2.20
     elif strategy != "accurate":
         yield warning(
             "scaling_strategy",
-            f"scalingStrategy is {strategy or 'default'}: running Jobs are taken off the count of "
-            "waiting messages, which starve while long ones run",
+            f"scalingStrategy is {strategy or 'default'} with scaleOnInFlight {in_flight}: running "
+            "Jobs are taken off the count of waiting messages, which starve while long ones run",
             "scalingStrategy: {strategy: accurate, pendingPodConditions: [Ready]}, and "
             'scaleOnInFlight: "false"',
         )

@@ -148,7 +148,8 @@ def test_evicted_ten_times(scene: Scene, book: Book, start: Launcher) -> None:
             assert worker.events("began")[0]["attempt"] == 1
             worker.signal(signal.SIGTERM)
             assert worker.wait() == 143
-            assert book.saved_rows() == number * 90
+            # The next one may be at work already, up to where it waits in its turn.
+            assert number * 90 <= book.saved_rows() < (number + 1) * 90
 
     assert start(COPY_LINES, MAX_ATTEMPTS="2").wait() == 0
     assert scene.outputs() == {"out/copy": DATA}

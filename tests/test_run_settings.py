@@ -63,7 +63,7 @@ def test_all_complaints_come_at_once(
     assert all(value in worker.stderr for value in wrong.values())
 
 
-@pytest.mark.parametrize("command", ["check", "backfill"])
+@pytest.mark.parametrize("command", ["backfill"])
 def test_a_command_that_is_not_built_yet_is_refused(
     command: str, start: Launcher, proxy: FaultProxy
 ) -> None:

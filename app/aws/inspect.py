@@ -126,13 +126,16 @@ class Inspector:
         )
         yield _permitted("sqs:DeleteMessage", queue.arn, lambda: sqs.delete_message(**handle))
         if dlq is not None:
-            nonsense = {"check": {"DataType": "Nonsense", "StringValue": "of no type there is"}}
+            # Nothing of it is valid: whoever is lenient about one part refuses another.
+            nonsense: dict[str, Any] = {
+                "MessageBody": "",
+                "DelaySeconds": 901,
+                "MessageAttributes": {"check": {"DataType": "Nonsense", "StringValue": "nothing"}},
+            }
             yield _permitted(
                 "sqs:SendMessage",
                 dlq.arn,
-                lambda: sqs.send_message(
-                    QueueUrl=dlq.url, MessageBody=_PROBE, MessageAttributes=nonsense
-                ),
+                lambda: sqs.send_message(QueueUrl=dlq.url, **nonsense),
             )
         for where in inputs:
             yield from self._may_read(s3, where)

@@ -178,12 +178,13 @@ def _literal_ends(pattern: str) -> tuple[str, str]:
 
 
 def _admits(statement: dict[str, Any], bucket: BucketFacts) -> bool:
-    principal = statement.get("Principal")
-    services = _listed(principal.get("Service")) if isinstance(principal, dict) else [principal]
+    told = statement.get("Principal")
+    named = told.items() if isinstance(told, dict) else [("AWS", told)]
+    admitted = {(kind, who) for kind, value in named for who in _listed(value)}
     actions = [str(action).lower() for action in _listed(statement.get("Action"))]
     return (
         statement.get("Effect") == "Allow"
-        and any(one in ("*", "s3.amazonaws.com") for one in services)
+        and bool(admitted & {("AWS", "*"), ("Service", "s3.amazonaws.com")})
         and any(one in ("*", "sqs:*", "sqs:sendmessage") for one in actions)
         and _named_source(statement.get("Condition") or {}, bucket)
     )

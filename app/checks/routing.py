@@ -20,7 +20,7 @@ def judge(routes: list[Route], settings: Settings) -> Iterator[Finding]:
                 f"put {route} before {earlier} in HANDLERS ({settings.handlers})",
             )
         elif not any(_meet(entry, route) for entry in settings.allowed_buckets):
-            yield error(
+            yield warning(
                 "route_not_allowed",
                 f"{route} matches nothing that ALLOWED_BUCKETS allows: its objects are rejected",
                 "add their bucket/prefix to ALLOWED_BUCKETS, or take the route out",

@@ -31,7 +31,7 @@ demo: $(BIN)/.ready ## run the whole system on this machine; FILES="a.csv b.gz" 
 
 # More workers than cores: most tests wait for processes most of the time.
 test: $(BIN)/.ready ## run the test suite; ARGS="-k lease" goes to pytest
-	$(BIN)/python -m pytest -n 4 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 test-kills: $(BIN)/.ready ## kill a worker 25 times at random moments (KILLS_SEED repeats a run), and cut every request alone
 	KILLS=25 $(BIN)/python -m pytest tests/test_run_kills.py tests/test_run_cuts.py $(ARGS)

@@ -24,10 +24,10 @@ PATIENCE = Patience(
     base_seconds=0.001,
     most_seconds=0.002,
     floor_bytes=64 * KIBIBYTE,
-    floor_seconds=0.3,
+    floor_seconds=0.6,
 )
 TUNING = Tuning(first_bytes=256 * KIBIBYTE, connections=4, patience=PATIENCE)
-STALL_SECONDS = 0.3
+STALL_SECONDS = 0.6
 # Slow enough for several connections to pay: 16 MiB/s each.
 PAUSE_SECONDS = 0.004
 

@@ -15,9 +15,6 @@ from browser import asked_for, dumped, pictured
 from document import Node, parsed
 from harness.process import REPOSITORY
 
-# One run for all of them, also where the suite runs side by side.
-pytestmark = pytest.mark.xdist_group("report")
-
 FILES = ("cities.csv", "note.json", "poison.csv.gz", "orders.csv.gz", "readings.csv.gz")
 # Set to a path, it keeps the picture that the README shows.
 KEEP = os.environ.get("DEMO_PICTURE", "")

@@ -370,10 +370,14 @@ def test_a_mistake_in_the_manifest(planted: str, doctor: Doctor) -> None:
     assert checked.names.get(planted.split(maxsplit=1)[0]) == level, (checked.lines, checked.stderr)
 
 
-def test_a_manifest_that_is_none(doctor: Doctor) -> None:
-    """Said, and a usage error."""
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("{ no: [yaml", "is no YAML"), ("", "no ScaledJob"), ("kind: ConfigMap", "no ScaledJob")],
+)
+def test_a_manifest_that_is_none(text: str, why: str, doctor: Doctor) -> None:
+    """Said, and a usage error: an empty file is what a render that failed leaves."""
     path = doctor.start.folder / "render.yaml"
-    path.write_text("{ no: [yaml")
+    path.write_text(text)
     checked = doctor.check(HANDLER, "--manifest", str(path))
     assert checked.code == 2
-    assert "is no YAML" in checked.stderr
+    assert why in checked.stderr

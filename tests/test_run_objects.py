@@ -5,7 +5,7 @@ import gzip
 import pytest
 from faults.plan import Cut, Fault, Reset, Rule, s3_error
 from faults.proxy import FaultProxy
-from harness.aws import Depth, Scene
+from harness.aws import Depth, Scene, s3_event
 from harness.launch import COPY, Launcher
 
 EMPTY = Depth(0, 0)
@@ -172,3 +172,25 @@ def test_an_object_that_cannot_be_opened_now_is_tried_again(
     assert worker.events("job_finished")[0]["reason"] == reason
     assert scene.letters() == []
     assert scene.depth() == HIDDEN
+
+
+def test_an_object_that_was_uploaded_in_parts(scene: Scene, start: Launcher) -> None:
+    """A checksum of checksums, which not every store calls so, is not taken for the bytes' own."""
+    part = bytes(range(256)) * (20 << 10)
+    s3, where = scene.aws.s3, {"Bucket": scene.bucket, "Key": "k"}
+    upload = s3.create_multipart_upload(**where, ChecksumAlgorithm="CRC32")["UploadId"]
+    parts = [
+        s3.upload_part(
+            **where, UploadId=upload, PartNumber=number, Body=part, ChecksumAlgorithm="CRC32"
+        )
+        for number in (1, 2)
+    ]
+    told = [{"PartNumber": n, "ETag": one["ETag"]} for n, one in enumerate(parts, 1)]
+    s3.complete_multipart_upload(**where, UploadId=upload, MultipartUpload={"Parts": told})
+    scene.send(s3_event(scene.bucket, "k", size=2 * len(part)))
+
+    worker = start(COPY)
+
+    assert worker.wait() == 0
+    assert scene.outputs() == {"out/k": part * 2}
+    assert worker.events("object_verified")[0]["integrity"] == "length_only"

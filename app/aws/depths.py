@@ -5,9 +5,9 @@ from typing import Any
 # First, since it decides what the SDK imports.
 import app.aws.startup  # isort: skip  # noqa: F401
 
-import boto3
 from botocore.config import Config
 
+from app.aws import plain
 from app.aws.errors import translated
 from app.aws.redrive import named_by
 
@@ -25,7 +25,7 @@ def depths(queue_url: str, dlq_url: str | None) -> dict[tuple[str, str], int]:
         FailureError: a queue cannot be asked.
     """
     config = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 3})
-    client = boto3.client("sqs", config=config)
+    client = plain.client("sqs", config)
     with translated("asking for the depth"):
         asked = _attributes(client, queue_url)
         found = _counted(queue_url, asked)

@@ -9,11 +9,11 @@ from typing import Any
 # First, since it decides what the SDK imports.
 import app.aws.startup  # isort: skip  # noqa: F401
 
-import boto3
 import msgspec
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from app.aws import plain
 from app.aws.errors import DENIED_CODES, MISSING_CODES, codes_of, translated
 from app.aws.redrive import named_by
 from app.outcomes import FailureError
@@ -202,8 +202,7 @@ class Inspector:
 
     def _client(self, service: str) -> Any:
         if service not in self._clients:
-            with translated(f"opening {service}"):
-                self._clients[service] = boto3.client(service, config=_CONFIG)
+            self._clients[service] = plain.client(service, _CONFIG)
         return self._clients[service]
 
 

@@ -8,10 +8,10 @@ from typing import Any
 # First, since it decides what the SDK imports.
 import app.aws.startup  # isort: skip  # noqa: F401
 
-import boto3
 import msgspec
 from botocore.config import Config
 
+from app.aws import plain
 from app.aws.errors import translated
 from app.aws.redrive import named_by
 from app.outcomes import ConfigurationError, MessageGoneError
@@ -61,7 +61,7 @@ class LetterBox:
 
     def __init__(self, queue_url: str | None, dlq_url: str | None) -> None:
         config = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 3})
-        self._client = boto3.client("sqs", config=config)
+        self._client = plain.client("sqs", config)
         self._queue_url = queue_url
         self._dlq_url = dlq_url or self._find()
         self._taken: dict[str, str] = {}

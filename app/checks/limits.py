@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 
-from app.checks.findings import Finding, error, warning
+from app.checks.findings import Finding, error, note, warning
 from app.settings import Settings, fixed_job_seconds
 
 VISIBILITY_LEAST_SECONDS = 30
@@ -27,6 +27,8 @@ def judge(settings: Settings) -> Iterator[Finding]:
             "evictions count as failed attempts",
             "LEDGER_URL=s3://BUCKET/ledger",
         )
+    if settings.output_url is None:
+        yield note("no_output", "OUTPUT_URL is not set: a handler that writes outputs ends with 78")
     if any(entry.bucket == "*" for entry in settings.allowed_buckets):
         yield warning(
             "any_bucket",

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from app.checks.findings import Finding, error, note, warning
+from app.checks.findings import Finding, error, warning
 from app.settings import DEFAULT_JOB_SECONDS, Settings
 
 # For waiting for a node and pulling the image, which activeDeadlineSeconds counts too.
@@ -38,10 +38,7 @@ def variables(documents: list[Object]) -> dict[str, str]:
 
 def judge(documents: list[Object], settings: Settings) -> Iterator[Finding]:
     """Every ScaledJob of a render."""
-    scaled_jobs = _of_kind(documents, "ScaledJob")
-    if not scaled_jobs:
-        yield note("no_scaled_job", "the manifest has no ScaledJob: nothing of it was looked at")
-    for scaled in scaled_jobs:
+    for scaled in _of_kind(documents, "ScaledJob"):
         yield from _scaling(scaled, settings)
         yield from judge_job(_at(scaled, "spec", "jobTargetRef"), settings)
 

@@ -9,7 +9,7 @@ from app.aws.inspect import Inspector, Permission
 from app.checks import buckets, queues
 from app.checks.findings import Finding, error, note, warning
 from app.handler import Route
-from app.outcomes import FailureError
+from app.outcomes import ConfigurationError, FailureError, Reason
 from app.settings import Location, Settings
 from app.stackfacts import BucketFacts, QueueFacts
 
@@ -31,7 +31,7 @@ def judge(
     try:
         queue = look.queue(settings.queue_url)
     except FailureError as failure:
-        yield error("queue", f"QUEUE_URL: {failure}: nothing can be received", "check QUEUE_URL")
+        yield _unreachable(failure)
         return
     dlq: QueueFacts | None = None
     try:
@@ -56,6 +56,15 @@ def judge(
         yield from _permissions(lambda: look.output_permissions(output))
     yield from _ledger(settings, honours)
     yield from _gateway(settings)
+
+
+def _unreachable(failure: FailureError) -> Finding:
+    text = f"{failure}: nothing can be received"
+    if isinstance(failure, ConfigurationError):
+        return error("queue", text, "correct what is named first")
+    if failure.reason is Reason.CREDENTIALS:
+        return error("credentials", text, "give the SDK credentials (aws sts get-caller-identity)")
+    return error("queue", f"QUEUE_URL: {text}", "correct QUEUE_URL, or AWS_ENDPOINT_URL")
 
 
 def _inputs(

@@ -38,12 +38,15 @@ def check(path: Path | None) -> None:
     repeat work.
     """
     documents = _documents(path)
-    settings = _settings({**manifest.variables(documents), **os.environ})
+    for name, value in manifest.variables(documents).items():
+        # The SDK reads some of them too.
+        os.environ.setdefault(name, value)
+    settings = _settings(dict(os.environ))
     findings = worst_first(_findings(settings, documents))
     for finding in findings:
         click.echo(finding.line)
     count = {level: sum(one.level is level for one in findings) for level in Level}
-    told = ", ".join(f"{number} {level}s" for level, number in count.items())
+    told = ", ".join(f"{n} {level}{'s' * (n != 1)}" for level, n in count.items())
     click.echo(f"looked at {settings.queue_url}: {told}", err=True)
     raise SystemExit(1 if count[Level.ERROR] else 0)
 
@@ -52,9 +55,12 @@ def _documents(path: Path | None) -> list[dict[str, Any]]:
     if path is None:
         return []
     try:
-        return pod.documents_of(path)
+        documents = pod.documents_of(path)
     except pod.UnreadableError as failure:
         raise click.UsageError(str(failure)) from None
+    if not any(one.get("kind") == "ScaledJob" for one in documents):
+        raise click.UsageError(f"{path}: there is no ScaledJob in it")
+    return documents
 
 
 def _settings(environ: dict[str, str]) -> Settings:
@@ -76,7 +82,7 @@ def _findings(settings: Settings, documents: list[dict[str, Any]]) -> Iterator[F
         found = routes.load(settings)
     except (ConfigurationError, SystemExit) as failure:
         text = f"{failure}: every pod exits with 78, and nothing is processed"
-        yield error("handlers", text, "correct HANDLERS, or the code it names")
+        yield error("handlers", text, "correct what is named first")
     else:
         yield from routing.judge(found, settings)
     yield from stack.judge(settings, found, Inspector(settings.expected_bucket_owner), _honours)

@@ -6,6 +6,7 @@ from typing import Any
 import anyio.to_thread
 
 from app.local.keda import QueueDepth
+from app.outcomes import ConfigurationError
 from app.settings import SettingsError
 
 _ATTRIBUTES = {
@@ -23,11 +24,12 @@ class PollError(Exception):
 
 def sqs_client() -> Any:
     """A client as the environment configures it."""
-    import boto3
     from botocore.config import Config
 
+    from app.aws import plain
+
     retries = {"mode": "standard", "total_max_attempts": 2}
-    return boto3.client("sqs", config=Config(connect_timeout=3, read_timeout=10, retries=retries))
+    return plain.client("sqs", Config(connect_timeout=3, read_timeout=10, retries=retries))
 
 
 class DepthReader:
@@ -67,6 +69,8 @@ class DepthReader:
             if _may_pass(error.response):
                 raise PollError(str(error)) from error
             raise self._refused(error) from error
+        except ConfigurationError as error:
+            raise SettingsError([str(error)]) from error
         except (BotoCoreError, ValueError) as error:
             raise self._refused(error) from error
         return QueueDepth(**{field: int(counts[name]) for field, name in _ATTRIBUTES.items()})

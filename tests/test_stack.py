@@ -99,18 +99,16 @@ class Deployed:
 
     aws: Clients
     outputs: dict[str, str]
+    variables: dict[str, str]
     folder: Path
 
     @property
     def env(self) -> dict[str, str]:
         """What a pod is told of it."""
-        return {
+        # ministack names itself by the port it was asked for.
+        told = {n: v.replace("localhost:0", self.aws.url[7:]) for n, v in self.variables.items()}
+        return told | {
             "AWS_ENDPOINT_URL": self.aws.url,
-            # ministack names itself by the port it was asked for.
-            "QUEUE_URL": self.outputs["QueueUrl"].replace("localhost:0", self.aws.url[7:]),
-            "ALLOWED_BUCKETS": self.outputs["AllowedBuckets"],
-            "OUTPUT_URL": self.outputs["OutputUrl"],
-            "LEDGER_URL": self.outputs["LedgerUrl"],
             "WAIT_SECONDS": "2",
             "READY_FILE": str(self.folder / "ready"),
             "SPOOL_DIR": str(self.folder),
@@ -152,7 +150,9 @@ def deployed(ministack: Clients, tmp_path: Path) -> Deployed:
     )
     (stack,) = formation.describe_stacks(StackName=name)["Stacks"]
     told = {one["OutputKey"]: one["OutputValue"] for one in stack["Outputs"]}
-    return Deployed(ministack, told, tmp_path)
+    variables = {one["Description"]: one["OutputValue"] for one in stack["Outputs"]}
+    named = {name: value for name, value in variables.items() if name.isupper()}
+    return Deployed(ministack, told, named, tmp_path)
 
 
 def test_a_file_goes_through_it(deployed: Deployed) -> None:

@@ -104,13 +104,14 @@ class Scaler:
             await anyio.sleep(self._polling_seconds)
 
     async def _poll(self, group: TaskGroup) -> QueueDepth | None:
+        # Before the messages are: a pod that takes one meanwhile is not missed on both sides.
+        running = len(self.pods)
+        pending = sum(not pod.ready for pod in self.pods.values())
         try:
             depth = await self._read_depth()
         except PollError as error:
             self._observer.poll_failed(error)
             return None
-        running = len(self.pods)
-        pending = sum(not pod.ready for pod in self.pods.values())
         created = jobs_to_create(self._job, depth, running, pending)
         self._observer.polled(depth, running, pending, created)
         for _ in range(created):

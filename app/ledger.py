@@ -198,8 +198,11 @@ def _claimed(record: Record, who: Claimant, write_id: str, **changes: Any) -> Re
 def closed(record: Record, write_id: str, *, counts: bool, reason: str, error: str) -> Record:
     """The attempt is over; a failure that counts is one attempt more.
 
-    The work is open again; or, where a commit was begun, whoever comes next finishes it.
+    The work is open again; or, where a commit was begun, whoever comes next finishes it. What turns
+    out to be over, by a write whose answer was lost, stays so.
     """
+    if record.state in ("done", "dead"):
+        return msgspec.structs.replace(record, write_id=write_id)
     begun = record.state == "committing"
     return msgspec.structs.replace(
         record,
@@ -282,7 +285,9 @@ def done(record: Record, write_id: str) -> Record:
 
 
 def dead(record: Record, write_id: str, *, reason: str) -> Record:
-    """The message's letter is sent."""
+    """The message's letter is sent; work that turns out to be done stays so."""
+    if record.state == "done":
+        return msgspec.structs.replace(record, write_id=write_id)
     return msgspec.structs.replace(
         record, state="dead", write_id=write_id, reason=reason, until=0.0, outputs=()
     )

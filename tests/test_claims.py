@@ -175,3 +175,25 @@ async def test_a_write_that_was_given_up_is_no_fence(book: Ledger, store: FakeRe
     await claim.change(lambda record, name: ledger.committing(record, name, ()))
     assert stored(store).state == "committing"
     assert stored(store).checkpoint == SAVED
+
+
+@pytest.mark.parametrize("end", ["done", "dead"])
+async def test_what_is_over_is_not_opened_again(end: str, book: Ledger, store: FakeRecords) -> None:
+    """The last write applied, its answer was lost: neither a close nor a letter undoes it."""
+    claim = await granted(book)
+    store.after["write"] = [LOST]
+    store.before["read"] = [LOST]
+    with pytest.raises(OutsideError):
+        await claim.change(
+            ledger.done
+            if end == "done"
+            else lambda record, name: ledger.dead(record, name, reason="corrupt_data")
+        )
+    await claim.change(
+        lambda record, name: ledger.closed(
+            record, name, counts=True, reason="transport", error="reset"
+        )
+    )
+    assert (stored(store).state, stored(store).attempts) == (end, 0)
+    await claim.change(lambda record, name: ledger.dead(record, name, reason="corrupt_data"))
+    assert stored(store).state == end

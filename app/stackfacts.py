@@ -54,11 +54,9 @@ class BucketFacts(msgspec.Struct, frozen=True):
     Attributes:
         notification: as GetBucketNotificationConfiguration gives it; None: not read.
         lifecycle: the rules of GetBucketLifecycleConfiguration; None: not read.
-        region: where it is; empty: not told.
     """
 
     name: str
-    region: str = ""
     notification: dict[str, Any] | None = None
     lifecycle: list[dict[str, Any]] | None = None
     unread: tuple[Unread, ...] = ()
@@ -70,9 +68,11 @@ class Feed(msgspec.Struct, frozen=True):
     Attributes:
         events: which, as S3 names them.
         how: `queue`, `topic` or `eventbridge`.
+        is_certain: it was seen that its events come to the queue, and which; else some may.
     """
 
     events: tuple[str, ...]
     prefix: str = ""
     suffix: str = ""
     how: str = "queue"
+    is_certain: bool = True

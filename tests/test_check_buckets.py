@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.checks import buckets
-from app.settings import Allowed
+from app.settings import Allowed, Location
 from app.stackfacts import BucketFacts, Feed, QueueFacts
 
 ARN = "arn:aws:sqs:eu-central-1:123456789012:files"
@@ -49,3 +49,13 @@ def test_who_may_send(told: dict[str, Any], *, delivers: bool) -> None:
     queue = QueueFacts("https://sqs/1/files", {"Policy": json.dumps({"Statement": told})})
     found = list(buckets.judge_input(BUCKET, [FEED], [Allowed("my-bucket")], [], queue))
     assert [one.name for one in found] == ([] if delivers else ["queue_policy"])
+
+
+@pytest.mark.parametrize("certain", [True, False])
+def test_only_what_was_seen_is_held_against_an_output(*, certain: bool) -> None:
+    """A rule of EventBridge's, or a topic that may not be read, need not be about this bucket."""
+    feed = Feed(("s3:ObjectCreated:*",), how="eventbridge", is_certain=certain)
+    queue = QueueFacts("https://sqs/1/files", {})
+    where = Location("my-results", "out/")
+    found = list(buckets.judge_output([feed], where, "OUTPUT_URL", queue))
+    assert [one.name for one in found] == (["outputs_notify"] if certain else [])

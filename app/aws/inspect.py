@@ -71,7 +71,7 @@ class Inspector:
         """
         s3 = self._client("s3")
         with translated(f"asking for the bucket {name}"):
-            head = s3.head_bucket(Bucket=name, **self._owner)
+            s3.head_bucket(Bucket=name, **self._owner)
         unread: list[Unread] = []
         at = {"Bucket": name, **self._owner}
         notification = _tried(
@@ -82,7 +82,6 @@ class Inspector:
         )
         return BucketFacts(
             name,
-            str(head.get("BucketRegion") or ""),
             notification,
             None if lifecycle is None else lifecycle.get("Rules", []),
             tuple(unread),
@@ -97,14 +96,15 @@ class Inspector:
             for one in told.get("QueueConfigurations", ())
             if one.get("QueueArn") == queue.arn
         ]
-        feeds += [
-            _feed(one, "topic")
-            for one in told.get("TopicConfigurations", ())
-            if self._is_subscribed(one["TopicArn"], queue.arn, unread)
-        ]
+        for one in told.get("TopicConfigurations", ()):
+            subscribed = self._is_subscribed(one["TopicArn"], queue.arn, unread)
+            if subscribed is not False:
+                feed = _feed(one, "topic")
+                feeds.append(msgspec.structs.replace(feed, is_certain=subscribed is True))
         if "EventBridgeConfiguration" in told and self._has_rule(queue.arn, unread):
-            # What the rule's pattern lets through is not looked at.
-            feeds.append(Feed(("s3:ObjectCreated:*",), how="eventbridge"))
+            # Neither the rule's pattern nor the bucket in it is looked at.
+            every = ("s3:ObjectCreated:*",)
+            feeds.append(Feed(every, how="eventbridge", is_certain=False))
         return feeds, unread
 
     def permissions(
@@ -175,7 +175,8 @@ class Inspector:
         )
         yield from self._may_read(s3, where)
 
-    def _is_subscribed(self, topic: str, queue_arn: str, unread: list[Unread]) -> bool:
+    def _is_subscribed(self, topic: str, queue_arn: str, unread: list[Unread]) -> bool | None:
+        """Whether the topic sends to the queue; None where that cannot be read."""
         sns = self._client("sns")
         pages = _tried(
             lambda: {
@@ -187,7 +188,7 @@ class Inspector:
             unread,
         )
         if pages is None:
-            return True
+            return None
         ends = [one["Endpoint"] for page in pages["all"] for one in page["Subscriptions"]]
         return queue_arn in ends
 

@@ -1,5 +1,7 @@
 """The buckets: whether their events come to the queue, and what becomes of old objects."""
 
+import fnmatch
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,7 +34,8 @@ def judge_input(
     for entry in entries:
         yield from _arrives(bucket, [f for f in feeds if _overlap(f, entry)], entry, routes, queue)
     for feed in feeds:
-        if not any(feed.prefix.startswith(entry.prefix) for entry in entries):
+        wide = not any(feed.prefix.startswith(entry.prefix) for entry in entries)
+        if wide and feed.is_certain:
             yield warning(
                 "notification_too_wide",
                 f"{bucket.name} sends events of {feed.prefix or 'every key'}, but ALLOWED_BUCKETS "
@@ -99,7 +102,8 @@ def judge_output(
 ) -> Iterator[Finding]:
     """Whether what is written here comes back as a message."""
     for feed in feeds:
-        if feed.prefix.startswith(where.prefix) or where.prefix.startswith(feed.prefix):
+        overlaps = feed.prefix.startswith(where.prefix) or where.prefix.startswith(feed.prefix)
+        if overlaps and feed.is_certain:
             yield error(
                 "outputs_notify",
                 f"{variable}: what is written to {where.bucket}/{where.prefix} is told to "
@@ -191,8 +195,6 @@ def _admits(statement: dict[str, Any], bucket: BucketFacts) -> bool:
 
 
 def _named_source(conditions: dict[str, Any], bucket: BucketFacts) -> bool:
-    import fnmatch
-
     sources = [
         str(value)
         for tests in conditions.values()
@@ -213,8 +215,6 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _wanted(queue: QueueFacts, entry: Allowed) -> str:
-    import json
-
     rules = [{"Name": "prefix", "Value": entry.prefix}]
     target: dict[str, Any] = {"QueueArn": queue.arn, "Events": [f"{CREATED}*"]}
     if entry.prefix:

@@ -1,5 +1,6 @@
 """The queue and its dead letters."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -150,6 +151,4 @@ def _set_redrive(queue: QueueFacts, arn: str) -> str:
 
 
 def _set_json(queue: QueueFacts, name: str, value: dict[str, Any]) -> str:
-    import json
-
     return _set(queue, f"'{json.dumps({name: json.dumps(value)})}'")

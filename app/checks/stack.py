@@ -84,19 +84,18 @@ def _inputs(
 
 
 def _outputs(settings: Settings, look: Inspector, queue: QueueFacts) -> Iterator[Finding]:
-    named = {"OUTPUT_URL": settings.output_url, "LEDGER_URL": settings.ledger_url}
-    seen: set[str] = set()
-    for variable, where in named.items():
-        if where is None:
-            continue
-        bucket = yield from _bucket(look, where.bucket, variable)
+    told = {"OUTPUT_URL": settings.output_url, "LEDGER_URL": settings.ledger_url}
+    named = {variable: where for variable, where in told.items() if where is not None}
+    for name in dict.fromkeys(where.bucket for where in named.values()):
+        inside = {variable: where for variable, where in named.items() if where.bucket == name}
+        bucket = yield from _bucket(look, name, next(iter(inside)))
         if bucket is None:
             continue
-        feeds, _ = look.feeds(bucket, queue)
-        yield from buckets.judge_output(feeds, where, variable, queue)
-        if bucket.name not in seen:
-            yield from buckets.judge_lifecycle(bucket, settings)
-        seen.add(bucket.name)
+        feeds, unread = look.feeds(bucket, queue)
+        yield from (note("not_looked_at", f"{one.what}: {one.why}") for one in unread)
+        for variable, where in inside.items():
+            yield from buckets.judge_output(feeds, where, variable, queue)
+        yield from buckets.judge_lifecycle(bucket, settings)
 
 
 def _bucket(
@@ -163,6 +162,6 @@ def _gateway(settings: Settings) -> Iterator[Finding]:
         yield warning(
             "gateway",
             f"PUSHGATEWAY_URL: {settings.pushgateway_url}: {why}: metrics are lost, and every pod "
-            "waits up to 2 s for it at its end",
+            "waits for it at its end",
             "kubectl apply -k k8s/monitoring, or allow port 9091 in the network policy",
         )

@@ -1,7 +1,6 @@
 """`check`: looks at the configuration and the stack, and says what will go wrong."""
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ from app.aws.records import S3Records
 from app.checks import limits, manifest, pod, routing, stack
 from app.checks.findings import Finding, Level, error, note, worst_first
 from app.claims import honours_conditions
+from app.commands.refusal import refused
 from app.handler import Route
-from app.outcomes import EXIT_CODES, ConfigurationError, Outcome
+from app.outcomes import ConfigurationError
 from app.settings import Settings, SettingsError
 
 
@@ -67,8 +67,7 @@ def _settings(environ: dict[str, str]) -> Settings:
     try:
         return Settings.from_env(environ)
     except SettingsError as failure:
-        print("\n".join(failure.complaints), file=sys.stderr)  # noqa: T201 - for people
-        raise SystemExit(EXIT_CODES[Outcome.MISCONFIGURED]) from None
+        raise refused(failure.complaints) from None
 
 
 def _findings(settings: Settings, documents: list[dict[str, Any]]) -> Iterator[Finding]:

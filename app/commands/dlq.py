@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,8 +9,9 @@ import click
 
 from app import notifications
 from app.aws.letterbox import Found, LetterBox
+from app.commands.refusal import refused
 from app.environment import Reader, parse_url
-from app.outcomes import EXIT_CODES, ConfigurationError, FailureError, Outcome, RejectedError
+from app.outcomes import ConfigurationError, FailureError, RejectedError
 
 _HEADERS = ("ID", "AGE", "OBJECT", "REASON", "ATTEMPTS", "ERROR")
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
@@ -94,7 +94,7 @@ def _box() -> Iterator[LetterBox]:
     if queue_url is None and dlq_url is None and not read.complaints:
         read.complain("QUEUE_URL", "the URL of an SQS queue")
     if read.complaints:
-        raise _refused("\n".join(read.complaints))
+        raise refused(read.complaints)
     try:
         box = LetterBox(queue_url, dlq_url)
         try:
@@ -102,14 +102,9 @@ def _box() -> Iterator[LetterBox]:
         finally:
             box.release()
     except ConfigurationError as error:
-        raise _refused(str(error)) from None
+        raise refused([str(error)]) from None
     except FailureError as error:
         raise click.ClickException(str(error)) from None
-
-
-def _refused(text: str) -> SystemExit:
-    print(text, file=sys.stderr)  # noqa: T201 - a complaint for people
-    return SystemExit(EXIT_CODES[Outcome.MISCONFIGURED])
 
 
 def _ids(found: Found) -> tuple[str, ...]:

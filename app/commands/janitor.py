@@ -1,7 +1,6 @@
 """`janitor`: keeps the Pushgateway clean, and tells it the queues' depths; made for a CronJob."""
 
 import os
-import sys
 import time
 from http.client import HTTPException
 from typing import Any
@@ -12,8 +11,9 @@ import msgspec
 from prometheus_client import CollectorRegistry, Gauge, delete_from_gateway, push_to_gateway
 
 from app.aws.depths import depths
+from app.commands.refusal import refused
 from app.environment import Reader, parse_gateway, parse_url
-from app.outcomes import EXIT_CODES, FailureError, Outcome
+from app.outcomes import ConfigurationError, FailureError
 from app.telemetry.metrics import PREFIX
 
 # The group of the depths; never one of a pod's, and never deleted.
@@ -52,6 +52,8 @@ def janitor(ttl_seconds: float) -> None:
         deleted = _sweep(gateway, job, ttl_seconds)
         found = depths(queue, dlq)
         _push(gateway, job, found, queue.rpartition("/")[2])
+    except ConfigurationError as error:
+        raise refused([str(error)]) from None
     except FailureError as error:
         raise click.ClickException(str(error)) from None
     except (OSError, HTTPException, msgspec.MsgspecError) as error:
@@ -70,8 +72,7 @@ def _configured() -> tuple[str, str, str | None, str]:
         if read.text(name) is None:
             read.complain(name, "a URL")
     if read.complaints:
-        print("\n".join(read.complaints), file=sys.stderr)  # noqa: T201 - for people
-        raise SystemExit(EXIT_CODES[Outcome.MISCONFIGURED])
+        raise refused(read.complaints)
     return str(gateway), str(queue), dlq, read.text("METRICS_JOB") or "sqs-file-processor"
 
 
